@@ -1,0 +1,1 @@
+"""Where events live: the broker contract and its implementations."""

@@ -1,0 +1,232 @@
+"""The contract of every broker: what it promises, and the words it is spoken in.
+
+A broker keeps events in a log and hands them to subscriptions, at least once each. Every
+implementation passes the one suite in tests/brokers/contract.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from eventing.event import Event
+
+Order = Literal["ordered", "unordered"]
+Stage = Literal["subscriber", "dead_letter"]
+"""Where a delivery is to go next: to the subscriber, or, its attempts spent, to the sink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last attempt failed, as the dead-letter attributes tell it.
+
+    `destination` is the subscriber's address (`knativeerrordest`), `code` the last HTTP status or
+    its like (`knativeerrorcode`), `data` the last answer's first bytes (`knativeerrordata`, kept
+    unencoded here), `reason` one line for people.
+    """
+
+    destination: str
+    code: int
+    reason: str
+    data: bytes = b""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event on its way to one trigger.
+
+    `position` is the event's place in the broker's log, `attempt` counts from 1 within the
+    `stage`. `failure` is that of the attempt before, and in the stage "dead_letter" the one that
+    spent the subscriber's attempts.
+    """
+
+    event: Event
+    position: int
+    attempt: int = 1
+    stage: Stage = "subscriber"
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The delivery is over; `replies` enter the broker's log in the same transaction."""
+
+    delivery: Delivery
+    replies: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again at `at` (Unix seconds). A change of `stage` starts its attempts from 1 again."""
+
+    delivery: Delivery
+    at: float
+    failure: Failure
+    stage: Stage = "subscriber"
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Given up: the event is kept among the broker's dead letters."""
+
+    delivery: Delivery
+    failure: Failure
+
+
+Outcome = Done | Retry | Dead
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event given up by a trigger, whole: it outlives its place in the log."""
+
+    id: int
+    trigger: str
+    event: Event
+    failure: Failure
+    attempts: int
+    at: float
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event in the log: its `position` and when it was stored (Unix seconds)."""
+
+    position: int
+    at: float
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a broker may keep. Retention never removes what a subscription still needs.
+
+    retention_age: seconds an event stays for replay after everyone has settled it.
+    retention_bytes: bytes of log above which the oldest settled events go.
+    max_bytes: bytes of storage above which `publish` raises BrokerFull; None = no limit.
+    max_backlog: events waiting for the slowest subscription above which it does; None = no limit.
+    min_free_bytes: free bytes the file system must keep; below, `publish` raises BrokerFull.
+    """
+
+    retention_age: float = 7 * 24 * 3600.0
+    retention_bytes: int = 1 << 30
+    max_bytes: int | None = None
+    max_backlog: int | None = None
+    min_free_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionStats:
+    """`lag` = events of the log not yet settled by it (an upper bound: events that its filter
+    will refuse count until they are read), `in_flight` handed out, `retrying` waiting for their
+    time, `dead` letters kept."""
+
+    lag: int
+    in_flight: int
+    retrying: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStats:
+    """`head` is the position of the newest event, 0 for an empty log; `bytes` what the log takes."""
+
+    head: int
+    events: int
+    bytes: int
+    subscriptions: dict[str, SubscriptionStats] = field(default_factory=dict)
+
+
+class Router(Protocol):
+    """Which subscriptions want an event. Given by the triggers; must not raise."""
+
+    def route(self, event: Event) -> Iterable[str]:
+        """Names of all subscriptions that want it: one pass serves all of a broker's."""
+
+    def accepts(self, subscription: str, event: Event) -> bool:
+        """Whether this one does: for a subscription that reads behind the others."""
+
+
+class Subscription(Protocol):
+    """One trigger's view of the log."""
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        """Wait until there is something to deliver; at least one, at most `limit`.
+
+        Raises asyncio.CancelledError only; a storage fault is waited out. What was received and
+        not settled is handed out again after a restart.
+        """
+
+    def settle(self, outcomes: Sequence[Outcome]) -> "asyncio.Future[list[tuple[int, ...]]]":
+        """Settle all or none, replies and acknowledgements in one transaction, in any order.
+
+        Resolves once durable, to the positions of each outcome's replies. A storage fault does
+        not lose them: the broker holds them and tries again until it is closed.
+        """
+
+    async def replay(self, start: int, end: int | None = None) -> int:
+        """Hand out again the events at positions start..end (inclusive; None = the head) that its
+        filter accepts, as fresh deliveries; durable before it returns. Returns how many."""
+
+
+class Broker(Protocol):
+    """Where events live. All methods are called on the event loop of the node."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Open storage and recover. Raises StorageError with the reason and the remedy."""
+
+    async def close(self) -> None:
+        """Settle what was asked for, then close. What is in flight is handed out again later."""
+
+    def set_router(self, router: Router) -> None:
+        """Replace the router; events stored from now on are routed by it."""
+
+    def publish(self, events: Sequence[Event]) -> "asyncio.Future[list[int]]":
+        """Store all or none; resolves to their positions once they are durable.
+
+        Raises (through the future) BrokerFull or StorageError, and then nothing is kept.
+        """
+
+    async def subscribe(
+        self, name: str, *, order: Order = "unordered", start: int | None = None
+    ) -> Subscription:
+        """Open the subscription `name`, made if new: from the next event, or from position
+        `start` (1 = the beginning of the log). An existing one goes on where it was."""
+
+    async def detach(self, name: str) -> None:
+        """Stop handing out to this subscription and forget what was in flight; it stays, and a
+        later `subscribe` goes on where it was."""
+
+    async def unsubscribe(self, name: str) -> int:
+        """Remove it for good; returns how many deliveries it still had before it. Its dead
+        letters stay."""
+
+    def known_subscriptions(self) -> list[str]:
+        """Names of all subscriptions in storage, open or not."""
+
+    async def dead_letters(
+        self, trigger: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> list[DeadLetter]:
+        """Dead letters with an id above `after`, oldest first."""
+
+    async def dead_letter(self, id: int) -> DeadLetter | None: ...
+
+    async def redrive(self, id: int, event: Event | None = None) -> bool:
+        """Deliver it to its trigger again as a fresh delivery, with `event` in its place where
+        given; leaves the dead letters in the same transaction. False: no such dead letter.
+        Raises LookupError where its subscription is gone."""
+
+    async def drop(self, ids: Sequence[int]) -> int:
+        """Remove dead letters; returns how many there were."""
+
+    def read(self, start: int = 1, end: int | None = None) -> AsyncIterator[Stored]:
+        """The log's events in order, from position `start` to `end` inclusive."""
+
+    async def position_at(self, at: float) -> int:
+        """The position of the first event stored at or after `at` (Unix seconds); the next
+        position to be given where there is none."""
+
+    async def stats(self) -> BrokerStats: ...

@@ -1,0 +1,1 @@
+"""eventing: an event-driven serverless runtime."""

@@ -1,0 +1,1 @@
+"""The node: the composition root, its HTTP ports and the command line."""

@@ -1,0 +1,1 @@
+"""What runs functions: pools of workers, the autoscaler, and later containers."""

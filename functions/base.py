@@ -1,0 +1,45 @@
+"""The contract of everything that runs or receives an event: one call in, one response out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from eventing.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A subscriber's answer to one attempt.
+
+    `status` is an HTTP status or its like for what has none: 0 = no answer at all (no connection,
+    crash, timeout). `replies` are the events it answered with. `body` is the start of the answer's
+    body, for `knativeerrordata`; `reason` one line for people, empty on success. `retry_after` in
+    seconds, where the subscriber named one. `started` is the CLOCK_MONOTONIC time in nanoseconds
+    at which the handler was entered, 0 where nobody can tell.
+    """
+
+    status: int
+    replies: tuple[Event, ...] = ()
+    body: bytes = b""
+    reason: str = ""
+    retry_after: float | None = None
+    started: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt: the event as the subscriber is to see it, and what the handler may ask about."""
+
+    event: Event
+    attempt: int
+    trigger: str
+    timeout: float | None = None
+    """Seconds from the handler's start; None = the subscriber's own."""
+
+
+class Service(Protocol):
+    """Something that takes calls. `submit` never raises and never blocks."""
+
+    def submit(self, call: Call, done: Callable[[Response], None]) -> None:
+        """Begin the call. `done` is called exactly once, on the event loop, perhaps before
+        `submit` returns. There is no task and no future a call: this is the hot path."""
