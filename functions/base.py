@@ -35,6 +35,8 @@ class Call:
     trigger: str
     timeout: float | None = None
     """Seconds from the handler's start; None = the subscriber's own."""
+    ttl: int = 255
+    """Brokers the event may still pass through (`knativebrokerttl`), which `event` doesn't show."""
 
 
 class Service(Protocol):

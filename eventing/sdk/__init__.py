@@ -1,1 +1,1 @@
-"""What runs beside a user's code: decorator, worker, zygote, frames."""
+"""What runs beside a user's code: the decorator, the worker, the zygote. Imports no node."""

@@ -1,0 +1,88 @@
+"""What can be wrong with resources that load: expressions, limits, what may not change.
+
+The loader knows the shape of documents; this knows what the layers above make of them. Everything
+is told with its place in the file.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from eventing.errors import InvalidExpression
+from eventing.node.expressions import trigger_filter
+from eventing.resources import (
+    Broker,
+    ConfigMap,
+    EventTransform,
+    Identity,
+    Problem,
+    Resource,
+    Trigger,
+    broker_limits,
+    loaded_place,
+)
+from triggers.filters import InvalidFilter
+from triggers.transform import compile_transform
+
+TRIGGER_TRANSFORM = ("spec", "transform", "jsonata", "expression")
+TRANSFORM = ("spec", "jsonata", "expression")
+REPLY = ("spec", "reply", "jsonata", "expression")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def check(
+    resources: Iterable[Resource], running: Mapping[Identity, Resource] | None = None
+) -> Findings:
+    """Errors and warnings of these resources, `running` being those at work now."""
+    by_identity = {resource.identity: resource for resource in resources}
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    for resource in by_identity.values():
+        match resource:
+            case Trigger():
+                errors += _filter_problems(resource)
+                errors += _expression_problems(resource, resource.transform, TRIGGER_TRANSFORM)
+                errors += _moved(resource, (running or {}).get(resource.identity))
+            case EventTransform():
+                errors += _expression_problems(resource, resource.expression, TRANSFORM)
+                errors += _expression_problems(resource, resource.reply_expression, REPLY)
+            case Broker() if resource.config is not None:
+                config = by_identity.get(resource.config.identity)
+                if isinstance(config, ConfigMap):
+                    parsed = broker_limits(config)
+                    errors += parsed.errors
+                    warnings += parsed.warnings
+    return Findings(tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings)))
+
+
+def _filter_problems(trigger: Trigger) -> Iterable[Problem]:
+    try:
+        trigger_filter(trigger)
+    except InvalidFilter as error:
+        place = loaded_place(trigger, ("spec", *error.path), error.position or 0)
+        yield Problem.at(place, error.reason)
+
+
+def _expression_problems(
+    resource: Resource, expression: str | None, path: tuple[str, ...]
+) -> Iterable[Problem]:
+    if expression is None:
+        return
+    try:
+        compile_transform(expression)
+    except InvalidExpression as error:
+        place = loaded_place(resource, path, error.position or 0)
+        yield Problem.at(place, f"the JSONata expression does not parse: {error}")
+
+
+def _moved(trigger: Trigger, running: Resource | None) -> Iterable[Problem]:
+    if isinstance(running, Trigger) and running.broker.identity != trigger.broker.identity:
+        yield Problem.at(
+            loaded_place(trigger, trigger.broker.path),
+            f"a trigger's broker can't be changed: {trigger.name} takes from "
+            f"{running.broker.name}; give the trigger for {trigger.broker.name} another name",
+        )

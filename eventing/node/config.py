@@ -1,0 +1,25 @@
+"""What `eventing up` is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_DATA = Path(".eventing")
+DEFAULT_PORT = 8080
+DEFAULT_ADMIN_PORT = 8081
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """`paths` are files and folders with YAML and Python; `data` holds brokers and what was
+    applied. Port 0 = any free one. `grace`: seconds that what is in flight has to end at shutdown.
+    `max_event_bytes` bounds an event at the ingress."""
+
+    paths: tuple[Path, ...]
+    data: Path = DEFAULT_DATA
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    admin_host: str = "127.0.0.1"
+    admin_port: int = DEFAULT_ADMIN_PORT
+    reload: bool = False
+    grace: float = 30.0
+    max_event_bytes: int = 16 << 20

@@ -1,0 +1,289 @@
+"""A node: its files, its projects, what runs of them, and its two HTTP ports.
+
+The composition root. It loads, checks, resolves and hands the wiring to the runtime; a change of
+files, an `apply` and a `delete` go the same way, one at a time.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventing.errors import UserError
+from eventing.node.activity import Activity
+from eventing.node.applied import AppliedResources
+from eventing.node.checks import check
+from eventing.node.config import NodeConfig
+from eventing.node.ingress import Ingress
+from eventing.node.log_store import LogStore
+from eventing.node.projects import Projects
+from eventing.node.runtime import Runtime
+from eventing.node.servers import HttpServer
+from eventing.node.wiring import Condition, resolve
+from eventing.resources import Identity, Problem, Resource, load, load_text
+from functions.output_lines import LogLine
+
+log = logging.getLogger("eventing.node")
+
+
+class InvalidResources(UserError):
+    """Files that don't load, with every problem of all of them."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply did to each resource: "created", "configured" or "unchanged"."""
+
+    results: tuple[tuple[Identity, str], ...]
+    warnings: tuple[Problem, ...]
+
+
+class Node:
+    """One node. `start` it, `stop` it; in between its resources may change.
+
+    `reload_error` holds what keeps changed files from being live, empty where nothing does.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.logs = LogStore()
+        self.reload_error = ""
+        self.started_at = 0.0
+        self.stopping = False
+        self.activity = Activity(self._observe)
+        self.projects = Projects(self._log_line, spare=config.reload)
+        self.runtime = Runtime(config.data, self.projects.launcher, self.activity)
+        self.ingress = Ingress(
+            self.runtime.find_broker, max_event_bytes=config.max_event_bytes
+        )
+        self._applied = AppliedResources(config.data / "applied")
+        self._changing = asyncio.Lock()
+        self._ingress_server: HttpServer | None = None
+        self._admin_server: HttpServer | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    # Life
+
+    async def start(self, *, ports: bool = True) -> None:
+        """Load and run everything. Raises InvalidResources, UserError (a port is taken) and
+        StorageError; what can be mended while the node runs is a condition instead."""
+        resources = self._load()
+        self.config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with self._changing:
+            await self.projects.load(self.config.paths, resources)
+            await self._rewire(resources)
+        if ports:
+            await self._serve()
+        self.started_at = time.time()
+        if self.config.reload:
+            self._watching = asyncio.get_running_loop().create_task(self._watch(), name="reload")
+
+    async def stop(self) -> bool:
+        """Stop accepting, end what is in flight within the grace time, settle. True if all of it
+        ended; nothing is lost either way."""
+        self.stopping = True
+        self.ingress.draining = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        grace = self.config.grace
+        if self._ingress_server is not None:
+            await self._ingress_server.close(min(grace, 5.0))
+        async with self._changing:
+            ended = await self.runtime.stop(grace)
+            await self.projects.close()
+        if self._admin_server is not None:
+            await self._admin_server.close(1.0)
+        self._node_file.unlink(missing_ok=True)
+        return ended
+
+    @property
+    def ingress_url(self) -> str:
+        return self._ingress_server.url if self._ingress_server is not None else ""
+
+    @property
+    def admin_url(self) -> str:
+        return self._admin_server.url if self._admin_server is not None else ""
+
+    # What is so
+
+    def resources(self) -> Mapping[Identity, Resource]:
+        return self.runtime.wiring.resources
+
+    def condition(self, identity: Identity) -> Condition:
+        if identity.kind == "Broker":
+            fault = self.runtime.faults.get(f"{identity.namespace}/{identity.name}")
+            if fault is not None:
+                return fault
+        return self.runtime.wiring.conditions[identity]
+
+    def readiness(self) -> str:
+        """Why the node takes no events; empty where it does."""
+        if not self.started_at:
+            return "the node is starting"
+        if self.stopping:
+            return "the node is shutting down"
+        return "; ".join(
+            f"broker {key}: {fault.message}" for key, fault in self.runtime.faults.items()
+        )
+
+    def is_applied(self, identity: Identity) -> bool:
+        """Whether it came by `apply`, and so may be deleted."""
+        return self._applied.holds(identity)
+
+    # Changes
+
+    async def apply(self, text: str, file: str) -> Applied:
+        """Add or replace the resources of a YAML text. Raises InvalidResources, and then nothing
+        has changed."""
+        loaded = load_text(text, file)
+        if loaded.errors:
+            raise InvalidResources(loaded.errors)
+        async with self._changing:
+            current = dict(self.resources())
+            results = []
+            for resource in loaded.resources:
+                identity = resource.identity
+                old = current.get(identity)
+                if old is not None and not self.is_applied(identity):
+                    message = f"{identity} is defined in {old.source}; change it there"
+                    raise InvalidResources([Problem.at(resource.source, message)])
+                result = "created" if old is None else "configured"
+                results.append((identity, "unchanged" if old == resource else result))
+                current[identity] = resource
+            findings = check(current.values(), self.resources())
+            if findings.errors:
+                raise InvalidResources(findings.errors)
+            for resource in loaded.resources:
+                self._applied.save(resource)
+            await self.projects.load(self.config.paths, current.values())
+            await self._rewire(current.values())
+        return Applied(tuple(results), (*loaded.warnings, *findings.warnings))
+
+    async def delete(self, identity: Identity) -> bool:
+        """Remove a resource that was applied; False where there is none. Raises UserError for one
+        that stands in a file."""
+        async with self._changing:
+            resource = self.resources().get(identity)
+            if resource is None:
+                return False
+            if not self.is_applied(identity):
+                raise UserError(f"{identity} is defined in {resource.source}; remove it there")
+            self._applied.delete(identity)
+            left = [each for key, each in self.resources().items() if key != identity]
+            await self._rewire(left)
+        return True
+
+    async def reload(self, changed: Iterable[Path]) -> None:
+        """Make changed files live; where they don't load, the old version goes on serving and
+        `reload_error` says why."""
+        changed = tuple(changed)
+        began = time.monotonic()
+        async with self._changing:
+            try:
+                resources = self._load()
+            except InvalidResources as error:
+                self._reload_failed(str(error))
+                return
+            failures = await self.projects.reload(self.config.paths, resources, changed)
+            if failures:
+                self._reload_failed("\n".join(failures))
+                return
+            await self._rewire(resources)
+        self.reload_error = ""
+        names = ", ".join(sorted(path.name for path in changed))
+        log.info("reloaded in %.0f ms: %s", (time.monotonic() - began) * 1000, names)
+
+    def _reload_failed(self, error: str) -> None:
+        self.reload_error = error
+        log.error("not reloaded, the old version goes on:\n%s", error)
+        self.activity.publish({"record": "reload", "at": time.time(), "error": error})
+
+    # Inside
+
+    def _load(self) -> list[Resource]:
+        loaded = load(path for path in self.config.paths if path.suffix != ".py")
+        applied = self._applied.load()
+        problems = [*loaded.errors, *applied.errors]
+        found = {resource.identity: resource for resource in loaded.resources}
+        for resource in applied.resources:
+            other = found.setdefault(resource.identity, resource)
+            if other is not resource:
+                log.warning(
+                    "%s: %s counts, not what was applied", resource.identity, other.source
+                )
+        findings = check(found.values(), self.resources())
+        problems += findings.errors
+        if problems:
+            raise InvalidResources(problems)
+        for warning in (*loaded.warnings, *findings.warnings):
+            log.warning("%s", warning)
+        return list(found.values())
+
+    async def _rewire(self, resources: Iterable[Resource]) -> None:
+        wiring = resolve(resources, self.projects.discovered, self.projects.failures)
+        before = self.runtime.wiring.conditions
+        await self.runtime.rewire(wiring)
+        for identity, condition in wiring.conditions.items():
+            if not condition.ready and before.get(identity) != condition:
+                log.warning("%s is not ready: %s", identity, condition.message)
+
+    def _observe(self, on: bool) -> None:
+        self.runtime.observe(on)
+
+    def _log_line(self, line: LogLine) -> None:
+        self.logs.add(line)
+        if self.activity.listening:
+            self.activity.publish(
+                {
+                    "record": "log",
+                    "at": line.at,
+                    "function": line.function,
+                    "stream": line.stream,
+                    "level": line.level,
+                    "event": {"id": line.event_id, "source": line.event_source},
+                    "text": line.text,
+                }
+            )
+
+    async def _serve(self) -> None:
+        from eventing.node.admin import admin_app
+
+        config = self.config
+        self._admin_server = HttpServer(
+            admin_app(self), config.admin_host, config.admin_port, option="--admin-port"
+        )
+        await self._admin_server.start()
+        self._ingress_server = HttpServer(
+            self.ingress, config.host, config.port, option="--port"
+        )
+        await self._ingress_server.start()
+        where = {
+            "pid": os.getpid(),
+            "ingress": self._ingress_server.url,
+            "admin": self._admin_server.url,
+        }
+        self._node_file.write_text(json.dumps(where) + "\n")
+
+    @property
+    def _node_file(self) -> Path:
+        """Tells the command line where this node listens."""
+        return self.config.data / "node.json"
+
+    async def _watch(self) -> None:
+        from eventing.node.reload import changes
+
+        async for changed in changes(self.config.paths, ignored=[self.config.data]):
+            try:
+                await self.reload(changed)
+            except Exception:
+                log.exception("the reload failed; the old version goes on")
+

@@ -1,0 +1,262 @@
+"""Makes a wiring real: brokers, pools, targets and dispatchers, and changes them while they run.
+
+Order matters and is kept here alone: a trigger's filter is in place before its subscription, new
+code serves before the old one is drained, a broker closes after all that settles in it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brokers.base import Broker, Subscription
+from brokers.embedded import EmbeddedBroker
+from eventing.errors import OperationError
+from eventing.node.activity import Activity, ObservedRouter
+from eventing.node.wiring import Condition, Destination, FunctionPlan, Key, TriggerPlan, Wiring
+from functions.base import Service
+from functions.budget import WorkerBudget
+from functions.pool import Pool
+from functions.worker import Launcher
+from triggers.broker_target import BrokerTarget
+from triggers.dispatcher import Dispatcher, Route
+from triggers.filter_index import FilterIndex
+from triggers.http_client import Address, HttpClient
+from triggers.http_target import HttpTarget
+from triggers.transform_target import TransformTarget
+
+log = logging.getLogger("eventing.node")
+
+IN_FLIGHT_FUNCTION = 256
+"""Deliveries of one trigger that are out to a function at once, those waiting for it included."""
+IN_FLIGHT_HTTP = 100
+OLD_CODE_GRACE = 600.0
+"""Seconds that calls begun on replaced code may take to end."""
+
+FindLauncher = Callable[[FunctionPlan], Launcher]
+
+
+@dataclass(slots=True)
+class RunningTrigger:
+    plan: TriggerPlan
+    subscription: Subscription
+    dispatcher: Dispatcher | None = None
+
+
+class Runtime:
+    """What runs of a node. Use from its event loop only; `rewire` one at a time."""
+
+    def __init__(self, data: Path, find_launcher: FindLauncher, activity: Activity) -> None:
+        self.brokers: dict[Key, Broker] = {}
+        self.pools: dict[Key, Pool] = {}
+        self.triggers: dict[Key, RunningTrigger] = {}
+        self.faults: dict[Key, Condition] = {}
+        """Of brokers that could not be opened."""
+        self.wiring = Wiring()
+        self._data = data
+        self._find_launcher = find_launcher
+        self._activity = activity
+        self._routers: dict[Key, ObservedRouter] = {}
+        self._client = HttpClient()
+        self._budget = WorkerBudget()
+        self._plans: dict[Key, FunctionPlan] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def rewire(self, wiring: Wiring) -> None:
+        """Run this wiring from now on. What is in flight ends where it began."""
+        await self._open_brokers(wiring)
+        self._renew_pools(wiring)
+        self.wiring = wiring
+        for broker in self.brokers:
+            self._route(broker)
+        for key in [key for key in self.triggers if self._moved(key)]:
+            await self._remove_trigger(key)
+        for key, plan in wiring.triggers.items():
+            if plan.broker in self.brokers:
+                await self._run_trigger(key, plan)
+        await self._remove_unknown_subscriptions()
+        await self._close_brokers()
+        self._retire_pools()
+
+    def observe(self, on: bool) -> None:
+        """Have every dispatcher tell the activity hub of its attempts, or stop that."""
+        for running in self.triggers.values():
+            if running.dispatcher is not None:
+                running.dispatcher.observer = self._activity if on else None
+
+    def find_broker(self, namespace: str, name: str) -> Broker | None:
+        return self.brokers.get(f"{namespace}/{name}")
+
+    def unrouted(self, broker: Key) -> int:
+        """Events of the broker that no trigger wanted, since the wiring last changed."""
+        return self._routers[broker].unrouted if broker in self._routers else 0
+
+    async def stop(self, grace: float) -> bool:
+        """End what is in flight within `grace` seconds, settle, close. True if all of it ended;
+        the rest is delivered again after the next start."""
+        dispatchers = [each.dispatcher for each in self.triggers.values() if each.dispatcher]
+        ended = await asyncio.gather(*(dispatcher.stop(grace) for dispatcher in dispatchers))
+        pools = [pool.close(0.0 if not all(ended) else 2.0) for pool in self.pools.values()]
+        await asyncio.gather(*pools)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._client.close()
+        await asyncio.gather(*(broker.close() for broker in self.brokers.values()))
+        return all(ended)
+
+    # Brokers
+
+    async def _open_brokers(self, wiring: Wiring) -> None:
+        for key, plan in wiring.brokers.items():
+            running = self.brokers.get(key)
+            if isinstance(running, EmbeddedBroker):
+                pass
+                continue
+            path = self._data / "brokers" / f"{key}.db"
+            broker = EmbeddedBroker(key, path, plan.limits)
+            try:
+                await broker.start()
+            except OperationError as error:
+                self.faults[key] = Condition(False, "StorageFailed", str(error))
+                log.error("broker %s: %s", key, error)
+                continue
+            self.faults.pop(key, None)
+            self.brokers[key] = broker
+
+    async def _close_brokers(self) -> None:
+        for key in [key for key in self.brokers if key not in self.wiring.brokers]:
+            self._routers.pop(key, None)
+            await self.brokers.pop(key).close()
+            log.info("broker %s is closed; its events stay in %s", key, self._data / "brokers")
+
+    def _route(self, broker: Key) -> None:
+        filters = {
+            key: plan.filter
+            for key, plan in self.wiring.triggers.items()
+            if plan.broker == broker
+        }
+        router = ObservedRouter(broker, FilterIndex(filters), self._activity)
+        self._routers[broker] = router
+        self.brokers[broker].set_router(router)
+
+    # Functions
+
+    def _renew_pools(self, wiring: Wiring) -> None:
+        for key, plan in wiring.functions.items():
+            if self._plans.get(key) == plan:
+                continue
+            old = self.pools.get(key)
+            pool = Pool(
+                plan.revision, self._find_launcher(plan), plan.scale, budget=self._budget
+            )
+            self.pools[key] = pool
+            self._plans[key] = plan
+            if old is not None:
+                self._in_background(old.close(OLD_CODE_GRACE), f"drain {key}")
+
+    def _retire_pools(self) -> None:
+        for key in [key for key in self.pools if key not in self.wiring.functions]:
+            del self._plans[key]
+            self._in_background(self.pools.pop(key).close(OLD_CODE_GRACE), f"drain {key}")
+
+    # Triggers
+
+    def _moved(self, key: Key) -> bool:
+        """Whether a running trigger has no place in the wiring as it runs now."""
+        plan = self.wiring.triggers.get(key)
+        running = self.triggers[key].plan
+        return plan is None or (plan.broker, plan.order) != (running.broker, running.order)
+
+    async def _run_trigger(self, key: Key, plan: TriggerPlan) -> None:
+        running = self.triggers.get(key)
+        if running is None:
+            broker = self.brokers[plan.broker]
+            start = None
+            if plan.start is not None and key not in broker.known_subscriptions():
+                start = await broker.position_at(plan.start)
+            subscription = await broker.subscribe(key, order=plan.order, start=start)
+            running = self.triggers[key] = RunningTrigger(plan, subscription)
+        running.plan = plan
+        route = self._route_of(plan)
+        if route is None:
+            if running.dispatcher is not None:
+                self._in_background(running.dispatcher.stop(OLD_CODE_GRACE), f"pause {key}")
+                running.dispatcher = None
+        elif running.dispatcher is None:
+            running.dispatcher = Dispatcher(key, running.subscription, route)
+            running.dispatcher.observer = self._activity if self._activity.listening else None
+        else:
+            running.dispatcher.route = route
+
+    async def _remove_trigger(self, key: Key) -> None:
+        running = self.triggers.pop(key)
+        if running.dispatcher is not None:
+            await running.dispatcher.stop(0.5)
+        broker = self.brokers.get(running.plan.broker)
+        if broker is None:
+            return
+        if key in self.wiring.triggers and self.wiring.triggers[key].broker == running.plan.broker:
+            await broker.detach(key)
+        else:
+            self._tell_removed(key, running.plan.broker, await broker.unsubscribe(key))
+
+    async def _remove_unknown_subscriptions(self) -> None:
+        """Those of triggers that were taken out of the files while the node was down."""
+        for key, broker in self.brokers.items():
+            for name in broker.known_subscriptions():
+                plan = self.wiring.triggers.get(name)
+                if plan is None or plan.broker != key:
+                    self._tell_removed(name, key, await broker.unsubscribe(name))
+
+    def _tell_removed(self, trigger: Key, broker: Key, left: int) -> None:
+        log.warning(
+            "trigger %s is removed, with up to %d events of broker %s not delivered to it; they "
+            "stay in the log for 'eventing replay'",
+            trigger,
+            left,
+            broker,
+        )
+
+    # Targets
+
+    def _route_of(self, plan: TriggerPlan) -> Route | None:
+        if plan.destination is None:
+            return None
+        target = self._service(plan.destination)
+        sink = self._service(plan.sink) if plan.sink is not None else None
+        if target is None or (plan.sink is not None and sink is None):
+            return None
+        remote = plan.destination.kind == "uri"
+        return Route(
+            target,
+            str(plan.destination),
+            plan.policy,
+            plan.transform,
+            sink,
+            str(plan.sink) if plan.sink is not None else "",
+            IN_FLIGHT_HTTP if remote else IN_FLIGHT_FUNCTION,
+        )
+
+    def _service(self, destination: Destination) -> Service | None:
+        match destination.kind:
+            case "function":
+                return self.pools.get(destination.name)
+            case "uri":
+                address = Address.parse(destination.name)
+                return HttpTarget(address, format=destination.format, client=self._client)
+            case "broker":
+                broker = self.brokers.get(destination.name)
+                return BrokerTarget(broker) if broker is not None else None
+            case "transform":
+                plan = self.wiring.transforms[destination.name]
+                sink = self._service(plan.sink) if plan.sink is not None else None
+                return TransformTarget(plan.expression, sink, plan.reply, discard=plan.discard)
+
+    def _in_background(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+

@@ -1,0 +1,68 @@
+"""The Broker: where events are sent to, and what triggers take them from."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from eventing.resources.delivery import DeliverySpec
+from eventing.resources.destination import KReference, Target
+from eventing.resources.model import Fault, Model
+from eventing.resources.resource import Reference, Resource
+
+CLASS = "eventing.knative.dev/broker.class"
+_EMBEDDED_CLASSES = ("Embedded", "MTChannelBasedBroker")
+
+
+class BrokerSpec(Model):
+    config: KReference | None = Field(
+        default=None, description="The ConfigMap that holds the broker's limits."
+    )
+    delivery: DeliverySpec | None = Field(
+        default=None, description="For every trigger that has no delivery of its own."
+    )
+
+
+class Broker(Resource):
+    """A pool of events. It lives in the embedded broker, whatever class Knative would give it."""
+
+    api_version: Literal["eventing.knative.dev/v1"] = "eventing.knative.dev/v1"
+    kind: Literal["Broker"] = "Broker"
+    spec: BrokerSpec | None = None
+
+    @property
+    def broker_class(self) -> str | None:
+        return self.metadata.annotation(CLASS)
+
+    @property
+    def delivery(self) -> DeliverySpec | None:
+        return self.spec.delivery if self.spec else None
+
+    @property
+    def config(self) -> Reference | None:
+        """The ConfigMap with its limits; see `broker_limits`."""
+        if self.spec is None or self.spec.config is None:
+            return None
+        return self.spec.config.resolved(self.namespace, ("spec", "config"))
+
+    @property
+    def dead_letter_sink(self) -> Target | None:
+        """Where the dead letters of its triggers go that name no sink of their own."""
+        if self.delivery is None or self.delivery.dead_letter_sink is None:
+            return None
+        path = ("spec", "delivery", "deadLetterSink")
+        return self.delivery.dead_letter_sink.target(self.namespace, path)
+
+    def references(self) -> Iterator[Reference]:
+        if self.config is not None:
+            yield self.config
+        if self.dead_letter_sink is not None and self.dead_letter_sink.reference is not None:
+            yield self.dead_letter_sink.reference
+
+    def without_effect(self) -> Iterator[Fault]:
+        if self.broker_class not in (None, *_EMBEDDED_CLASSES):
+            message = f'has no effect: a broker of class "{self.broker_class}" is embedded here too'
+            yield ("metadata", "annotations", CLASS), message
+        yield from self.metadata.unhonoured_annotations((CLASS,))
+        if self.delivery is not None:
+            yield from self.delivery.without_effect(("spec", "delivery"))

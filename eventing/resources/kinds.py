@@ -1,0 +1,36 @@
+"""The kinds of this version and their models, and what is said to documents of any other."""
+
+from collections.abc import Mapping
+
+from eventing.resources.api_versions import API_VERSIONS, UNSUPPORTED_KINDS
+from eventing.resources.broker import Broker
+from eventing.resources.core import ConfigMap, Namespace, Secret
+from eventing.resources.event_transform import EventTransform
+from eventing.resources.function import Function
+from eventing.resources.nearest import suggestion
+from eventing.resources.resource import Resource
+from eventing.resources.trigger import Trigger
+
+KINDS: Mapping[str, type[Resource]] = {
+    "Broker": Broker,
+    "Trigger": Trigger,
+    "EventTransform": EventTransform,
+    "Function": Function,
+    "ConfigMap": ConfigMap,
+    "Secret": Secret,
+    "Namespace": Namespace,
+}
+
+
+def kind_complaint(api_version: str, kind: str) -> str:
+    """Why there is no model for a document of this kind; empty where there is one."""
+    if kind not in KINDS:
+        if kind in UNSUPPORTED_KINDS:
+            return f"kind {kind} is not supported by this version"
+        return f'unknown kind "{kind}"; {suggestion(kind, KINDS)}'
+    if api_version != API_VERSIONS[kind]:
+        return (
+            f'apiVersion "{api_version}" of {kind} is not supported; '
+            f'this version has "{API_VERSIONS[kind]}"'
+        )
+    return ""

@@ -1,0 +1,182 @@
+"""Runs the example for real and checks every promise it makes: `make demo`.
+
+Starts `eventing up` on this folder as a process of its own, posts pictures to it over HTTP, a
+broken one and one that fails twice among them, follows each to its end, and says what happened.
+Exit status 0 only if all of it went as it should.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from journeys import Journey, Ledger, Upload, uploads
+from node_process import Failed, Node
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from verdict import faults
+
+HERE = Path(__file__).resolve().parent
+FUNCTIONS = ("thumbnail", "flaky", "store", "quarantine")
+QUIET_LIMIT = 60.0
+"""Seconds without any news after which what is still open counts as lost."""
+SLEEP_LIMIT = 45.0
+"""Seconds the workers may take to be gone after the last event."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Images in, thumbnails out.")
+    parser.add_argument("--images", type=Path, help="a folder of pictures of your own")
+    chosen: Path | None = parser.parse_args().images
+    if chosen and not chosen.is_dir():
+        parser.error(f"{chosen} is no folder")
+    console = Console()
+    pictures = uploads(chosen and chosen.resolve())
+    work = Path(tempfile.mkdtemp(prefix="thumbnails-"))
+    try:
+        run(pictures, work, console)
+    except Failed as failure:
+        console.print(f"[red]failed:[/red] {escape(str(failure))}", highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    shutil.rmtree(work / "data", ignore_errors=True)
+    console.print(f"[green]all {len(pictures)} pictures went as they should[/green]")
+    return 0
+
+
+def run(pictures: list[Upload], work: Path, console: Console) -> None:
+    """The whole demo; raises Failed with all that was not as it should be."""
+    thumbnails, quarantine = work / "thumbnails", work / "quarantine"
+    environment = {"THUMBNAILS_DIR": str(thumbnails), "QUARANTINE_DIR": str(quarantine)}
+    with running(work, environment, console) as node:
+        ledger = Ledger(pictures)
+        node.follow(ledger.take)
+        feed_and_follow(node, ledger, console)
+        show(ledger, console)
+        left = wait_for_sleep(node, console)
+        wrong = list(faults(ledger, thumbnails, quarantine))
+        if left:
+            wrong.append(f"after {SLEEP_LIMIT:.0f} s there still were workers of {', '.join(left)}")
+        else:
+            console.print("all workers are gone again")
+        console.print(f"thumbnails: {thumbnails}\nquarantine: {quarantine}", soft_wrap=True)
+        if wrong:
+            lines = "\n".join(f"  - {line}" for line in wrong)
+            raise Failed(f"not all is as it should be:\n{lines}")
+
+
+@contextmanager
+def running(work: Path, environment: dict[str, str], console: Console) -> Iterator[Node]:
+    """A node that is ready, ended on the way out; where anything fails, its last words show."""
+    began = time.monotonic()
+    node = Node(HERE, work, environment)
+    try:
+        node.wait_until_ready()
+        ready = time.monotonic() - began
+        console.print(f"eventing up {HERE}: ready after {ready:.1f} s", soft_wrap=True)
+        yield node
+        status = node.stop()
+        if status != 0:
+            raise Failed(f"the node ended with status {status} when asked to stop")
+    except BaseException:
+        node.stop()
+        console.rule("the node's last words")
+        console.print(node.last_words(), markup=False, highlight=False, soft_wrap=True)
+        console.rule()
+        console.print(f"all of them: {node.log}", soft_wrap=True)
+        raise
+
+
+def feed_and_follow(node: Node, ledger: Ledger, console: Console) -> None:
+    """Post every picture, then wait until each has come to its end, or no news come any more."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    total = len(ledger.journeys)
+    with Progress(*columns, console=console) as progress:
+        sent = progress.add_task("pictures sent", total=total)
+        ended = progress.add_task("come to their end", total=total)
+        for journey in ledger.journeys.values():
+            status, said = node.post(journey.upload)
+            if status != 202:
+                journey.ending, journey.reason = "refused", f"answered {status}: {said}"
+            progress.update(sent, advance=1)
+            progress.update(ended, completed=ledger.ended())
+        with ledger.news:
+            while ledger.ended() < total and ledger.news.wait(QUIET_LIMIT):
+                progress.update(ended, completed=ledger.ended())
+        progress.update(ended, completed=ledger.ended())
+
+
+def wait_for_sleep(node: Node, console: Console) -> list[str]:
+    """Wait until no function has a worker any more; returns the names of those that have."""
+    deadline = time.monotonic() + SLEEP_LIMIT
+    with console.status("waiting for the workers to go, as nothing is left to do"):
+        while True:
+            left = [name for name, count in node.workers().items() if count]
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(0.1)
+
+
+def show(ledger: Ledger, console: Console) -> None:
+    """What happened to each picture, and how long the cold starts took."""
+    table = Table(title="What happened to each picture", title_justify="left")
+    table.add_column("picture", overflow="fold")
+    table.add_column("trigger")
+    table.add_column("attempts", justify="right")
+    table.add_column("ended as")
+    table.add_column("crop or reason", overflow="fold")
+    table.add_column("to handler", justify="right")
+    for name, journey in ledger.journeys.items():
+        table.add_row(
+            escape(name),
+            journey.trigger,
+            str(journey.attempts),
+            ending(journey),
+            escape(why(journey)),
+            milliseconds(journey.entered),
+        )
+    console.print(table)
+    started = Table(title="Cold starts, from zero workers to the handler", title_justify="left")
+    started.add_column("function")
+    started.add_column("first event", justify="right")
+    for name in FUNCTIONS:
+        started.add_row(name, milliseconds(ledger.cold_starts.get(name)))
+    console.print(started)
+
+
+def ending(journey: Journey) -> str:
+    match journey.ending:
+        case "thumbnails":
+            return f"[green]{journey.stored} thumbnails[/green]"
+        case "quarantine":
+            return "[yellow]quarantine[/yellow]"
+        case "refused":
+            return "[red]refused[/red]"
+        case None:
+            return "[red]no end[/red]"
+
+
+def why(journey: Journey) -> str:
+    if journey.ending == "thumbnails":
+        return f"cropped for its {journey.found}" if journey.found else ""
+    return journey.reason
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""For the demo: a node in a process of its own, and how to talk to it with the standard library."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from journeys import Upload
+
+START_LIMIT = 30.0
+"""Seconds the node may take to be ready."""
+
+
+class Failed(Exception):
+    """The demo can't go on; the message says why."""
+
+
+class Node:
+    """`eventing up` on a folder, on free ports, with all it keeps and says beneath `work`."""
+
+    def __init__(self, folder: Path, work: Path, environment: dict[str, str]) -> None:
+        self.port, self.admin_port = _free_ports(2)
+        self.log = work / "node.log"
+        command = [sys.executable, "-m", "eventing", "up", str(folder)]
+        command += ["--port", str(self.port), "--admin-port", str(self.admin_port)]
+        command += ["--data", str(work / "data")]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Raises Failed where it ends instead, or is not ready in time."""
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise Failed(f"the node ended at once, with status {self._process.returncode}")
+            try:
+                if self._get("/readyz")[0] == 200:
+                    return
+            except OSError:
+                pass  # it does not listen yet
+            time.sleep(0.02)
+        raise Failed(f"the node was not ready within {START_LIMIT:.0f} s")
+
+    def post(self, picture: Upload) -> tuple[int, str]:
+        """Post a picture as an event in HTTP's binary mode: the picture is the body as it is, the
+        event's attributes are headers. Returns the answer's status and text."""
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": str(uuid.uuid4()),
+            "ce-source": "/examples/thumbnails/demo",
+            "ce-type": "com.example.image.uploaded",
+            "ce-subject": quote(picture.name),
+            "content-type": picture.type,
+            **{f"ce-{name}": value for name, value in picture.extensions.items()},
+        }
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            body = picture.path.read_bytes()
+            connection.request("POST", "/default/default", body=body, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace").strip()
+        finally:
+            connection.close()
+
+    def follow(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Hand every entry of the node's live record to `tell` from now on, in a thread."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port)
+        connection.request("GET", "/activity")
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise Failed(f"the node's live record answered {answer.status}")
+
+        def read() -> None:
+            try:
+                while line := answer.readline():
+                    text = line.decode().removeprefix("data:").strip()
+                    if text.startswith("{"):
+                        tell(json.loads(text))
+            except (OSError, ValueError, http.client.HTTPException):
+                pass  # the node has ended
+
+        threading.Thread(target=read, name="follow", daemon=True).start()
+
+    def workers(self) -> dict[str, int]:
+        """How many workers each function has right now."""
+        status, body = self._get("/functions")
+        if status != 200:
+            raise Failed(f"the admin API answered {status}: {body[:200].decode(errors='replace')}")
+        return {entry["name"]: entry["workers"] for entry in json.loads(body)}
+
+    def stop(self) -> int:
+        """End it as an operator would, with SIGTERM; returns its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return self._process.wait()
+
+    def last_words(self, lines: int = 25) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on; held together while they are chosen, so that they differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

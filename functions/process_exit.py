@@ -1,0 +1,67 @@
+"""How a process ended: noticed on the event loop, said in words."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+
+def describe(status: int | None) -> str:
+    """A wait status for people: "exited with status 3", "killed by SIGSEGV"."""
+    if status is None:
+        return "it is gone, and nobody could tell how it ended"
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to the process group `pid` leads, so to what it has started as well."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended
+
+
+def watch_exit(pid: int, ended: Callable[[int | None], None]) -> None:
+    """Call `ended(wait status)` on the event loop once the process has ended, and wait for it.
+
+    The status is None where the process is no child of this one. Its group ends with it.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        loop.call_soon(_settle, pid, ended)
+        return
+
+    def readable() -> None:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        _settle(pid, ended)
+
+    loop.add_reader(pidfd, readable)
+
+
+def _settle(pid: int, ended: Callable[[int | None], None]) -> None:
+    kill_group(pid)
+    status: int | None
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        status = None
+    _reap_group(pid)
+    ended(status)
+
+
+def _reap_group(pid: int) -> None:
+    """Wait for orphans of the group that came to this process."""
+    try:
+        while os.waitpid(-pid, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
