@@ -130,7 +130,7 @@ class SubscriptionStats:
 
 @dataclass(frozen=True, slots=True)
 class BrokerStats:
-    """`head` is the position of the newest event, 0 for an empty log; `bytes` what the log takes."""
+    """`head` is the newest event's position, 0 for an empty log; `bytes` what the log takes."""
 
     head: int
     events: int

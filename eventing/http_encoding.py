@@ -77,13 +77,19 @@ def carries_event(headers: Headers) -> bool:
 
 
 def encode_http_binary(event: Event) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """A binary message; `event` must be a valid one. No data and empty data look the same."""
+    """A binary message; `event` must be a valid one. No data and empty data look the same.
+
+    Data that is itself an event in an event format goes out structured: its content type, as the
+    message's own, would be read as the mode.
+    """
     headers = []
     for attribute, value in event.attributes.items():
-        if attribute == "datacontenttype":
-            headers.append((b"content-type", value.encode()))
-            continue
         raw = value.encode()
+        if attribute == "datacontenttype":
+            if raw[:23].lower() == _ANY_FORMAT:
+                return encode_http_structured(event)
+            headers.append((b"content-type", raw))
+            continue
         if raw.translate(None, _SAFE):
             raw = b"".join([_ESCAPED[byte] for byte in raw])
         headers.append((b"ce-" + attribute.encode(), raw))

@@ -19,6 +19,9 @@ class Pipeline:
     while the node was busy. So the estimate follows shorter times quickly and longer ones slowly:
     it settles near the shorter ones of what is seen, and yet a handler that really has become
     slow is at depth 1 after one call of more than some 32 ms. With nothing known the depth is 1.
+
+    The price: calls sent ahead of one that turns out to be slow wait behind it until it has ended
+    or its timeout has it killed, even where another worker has become idle.
     """
 
     __slots__ = ("_seconds", "depth")

@@ -19,6 +19,7 @@ from functions.load import Load
 from functions.member import NEVER, Job, Member, Stage
 from functions.pipeline import Pipeline
 from functions.pool_stats import PoolStats
+from functions.roster import Roster
 from functions.starts import Starts
 from functions.worker import Launcher, Revision
 
@@ -38,9 +39,9 @@ _log = logging.getLogger(__name__)
 class Pool:
     """Runs the calls of one revision in as many workers as its load asks for; a Service.
 
-    Which worker: the one longest ready that has room, up to the share the autoscaler aims for;
-    above that the least loaded, up to the hard limit. So a light load keeps few workers busy (and
-    fills their sockets, which saves wake-ups), the others stay idle and can go.
+    Which worker: the earliest ready that has room, up to the share of its limit the autoscaler
+    aims for; above that the least loaded (functions/roster.py). A sync worker's limit is what
+    functions/pipeline.py finds worth sending ahead.
 
     How many: at zero the first call starts a worker and is sent to it at once. From then on the
     autoscaler decides every `scale.interval`. Between its turns a call that has waited for
@@ -60,6 +61,8 @@ class Pool:
     drain_grace: seconds a drained worker has for its shutdown hooks once its calls are answered.
     max_waiting: calls in the queue above which new ones are answered 503.
     on_change: called after the workers or the wanted count changed; never per call.
+
+    Made on the running event loop, unless it is given a clock.
     """
 
     def __init__(
@@ -98,18 +101,12 @@ class Pool:
         self._load = Load(scale.window, self._time(), min(1.0, self._scale.panic_window / 6))
 
         self._pipeline = Pipeline()
-        # Calls in one worker: up to the share the next worker is left idle, up to the limit calls
-        # don't wait. For sync handlers both are the pipeline's depth.
-        self._limit = 1 if revision.sync else revision.concurrency or MOST_CALLS
-        self._share = max(1, int(self._limit * scale.target_utilization_percentage / 100))
+        # For a sync handler both become the pipeline's depth.
+        limit = 1 if revision.sync else revision.concurrency or MOST_CALLS
+        share = max(1, int(limit * scale.target_utilization_percentage / 100))
+        self._roster = Roster(share, limit)
         self._waiting: deque[Job] = deque()
-        self._members: list[Member] = []
-        self._starting: list[Member] = []
-        self._ready: list[Member] = []
-        # The first of the ready ones that may have room; all before it are full.
-        self._first: Member | None = None
         self._ids = 0
-        self._orders = 0
 
         self._starts = Starts()
         self._most_starting = available_cpus()
@@ -141,9 +138,10 @@ class Pool:
         job = Job(call, done, now)
         self._load.enter(now)
         if not waiting:
-            member = self._first
-            if member is None or len(member.calls) >= self._share:
-                if not self._ready and self._load.level == 1:
+            roster = self._roster
+            member = roster.first
+            if member is None or len(member.calls) >= roster.share:
+                if not roster.ready and self._load.level == 1:
                     job.cold = True
                 member = self._find_room(now)
             if member is not None:
@@ -156,7 +154,7 @@ class Pool:
     # -- Life
 
     def start(self) -> None:
-        """Bring up the initial scale. Without it the first call does."""
+        """Bring up the initial scale or the minimum now; without it, the first call does."""
         if not self._closing:
             self._evaluation = self._time()
             self._tick()
@@ -189,7 +187,7 @@ class Pool:
         begun: list[Job] = []
         unbegun = list(self._waiting)
         self._waiting.clear()
-        for member in tuple(self._members):
+        for member in tuple(self._roster.everyone):
             if member.stage is not Stage.KILLED:
                 running, unstarted = self._by_start(member)
                 begun += running
@@ -201,11 +199,14 @@ class Pool:
             self._load.leave(now)
             reason = f"{self.revision.name} was shut down before it began"
             self._finish(job, Response(503, reason=reason, retry_after=1.0))
+        self._wind_down(now)
         if not await self._is_gone(EXIT_GRACE):
             _log.error("%s: killed workers have not exited", self.revision.name)
         self._disarm()
 
     async def _is_gone(self, within: float) -> bool:
+        if self._gone.is_set():
+            return True
         try:
             await asyncio.wait_for(self._gone.wait(), within)
         except TimeoutError:
@@ -217,25 +218,25 @@ class Pool:
     @property
     def zero(self) -> bool:
         """Whether there is no worker at all, not even one on its way out."""
-        return not self._members
+        return not self._roster.everyone
 
     @property
     def failing(self) -> bool:
         """Whether no worker is ready and the last start failed."""
-        return self._starts.in_a_row > 0 and not self._ready
+        return self._starts.in_a_row > 0 and not self._roster.ready
 
     def stats(self) -> PoolStats:
         return PoolStats(
-            ready=len(self._ready),
-            starting=len(self._starting),
-            draining=sum(member.stage is Stage.DRAINING for member in self._members),
-            idle=sum(not member.calls for member in self._ready),
+            ready=len(self._roster.ready),
+            starting=len(self._roster.starting),
+            draining=sum(member.stage is Stage.DRAINING for member in self._roster.everyone),
+            idle=sum(not member.calls for member in self._roster.ready),
             in_flight=self._load.level - len(self._waiting),
             waiting=len(self._waiting),
             wanted=self._decision.wanted,
             rule=self._decision.rule,
             panicking=self._decision.panicking,
-            depth=self._share if self._sync else 1,
+            depth=self._pipeline.depth,
             answered=self._answered,
             cold_starts=self._cold_starts,
             cold_start_seconds=tuple(self._cold_seconds),
@@ -248,35 +249,22 @@ class Pool:
     # -- Borrower
 
     def idle_since(self) -> float | None:
-        if len(self._ready) + len(self._starting) <= self._scale.min:
+        idle = self._roster.longest_idle()
+        if idle is None or self._roster.live <= self._scale.min:
             return None
-        return min((m.idle_since for m in self._ready if not m.calls), default=None)
+        return idle.idle_since
 
     def give_up_idle(self) -> None:
-        idle = [member for member in self._ready if not member.calls]
-        if idle:
-            self._drain(min(idle, key=lambda member: member.idle_since), self._time())
+        idle = self._roster.longest_idle()
+        if idle is not None:
+            self._drain(idle, self._time())
 
     # -- Calls
 
     def _find_room(self, now: float) -> Member | None:
         """The worker for the next call; a new one where there is none at all."""
-        for member in self._ready:
-            if len(member.calls) < self._share:
-                self._first = member
-                return member
-        self._first = None
-        if self._ready:
-            if self._share < self._limit:
-                least = min(self._ready, key=lambda member: len(member.calls))
-                if len(least.calls) < self._limit:
-                    return least
-            return None
-        # A call sent to a starting worker waits for that one, so only where no other can be sooner.
-        for member in self._starting:
-            if len(member.calls) < self._share:
-                return member
-        return None if self._starting else self._launch(now)
+        member = self._roster.find_room()
+        return self._launch(now) if member is None and not self._roster.live else member
 
     def _send(self, member: Member, job: Job, now: float) -> None:
         self._ids = id = self._ids + 1
@@ -310,11 +298,11 @@ class Pool:
         if member.stage is Stage.READY:
             waiting = self._waiting
             if waiting:
-                room = self._share if self._sync else self._limit
-                while waiting and len(calls) < room:
+                limit = self._roster.limit
+                while waiting and len(calls) < limit:
                     self._send(member, waiting.popleft(), now)
-            if not waiting and (self._first is None or member.order < self._first.order):
-                self._first = member
+            if not waiting:
+                self._roster.has_room(member)
             if not calls:
                 member.idle_since = now
                 member.due = NEVER
@@ -334,7 +322,7 @@ class Pool:
         earlier of the two is the better measure of how long it took."""
         if member.last_entry:
             self._pipeline.observe(min(member.last_answer, entered) - member.last_entry)
-            self._share = self._limit = self._pipeline.depth
+            self._roster.share = self._roster.limit = self._pipeline.depth
         member.last_entry = entered
         member.last_answer = now
 
@@ -357,7 +345,7 @@ class Pool:
     def _by_start(self, member: Member) -> tuple[list[Job], list[Job]]:
         """Its calls, which it then has no longer: those it runs, those it has not begun."""
         jobs = member.take_calls()
-        if not member.started:
+        if not member.started or member.worker.between_calls:
             return [], jobs
         return (jobs[:1], jobs[1:]) if self._sync else (jobs, [])
 
@@ -385,30 +373,29 @@ class Pool:
         most = 1 if self._starts.in_a_row else self._most_starting
         return (
             now >= self._starts.not_before
-            and len(self._starting) < most
-            and len(self._ready) + len(self._starting) < self._scale.max
+            and len(self._roster.starting) < most
+            and self._roster.live < self._scale.max
         )
 
     def _launch(self, now: float) -> Member | None:
         if not self._may_launch(now):
             return None
         if self._budget is not None:
-            live = len(self._ready) + len(self._starting)
-            if not self._budget.take(self, entitled=live < max(1, self._scale.min)):
+            entitled = self._roster.live < max(1, self._scale.min)
+            if not self._budget.take(self, entitled=entitled):
                 return None
         if self._evaluation == NEVER and not self._closing:
             self._load.restart(now)
             self._evaluation = now + self._scale.interval
         member = Member(self, now + self._start_timeout)
-        self._members.append(member)
-        self._starting.append(member)
+        self._roster.add(member)
         member.worker = self._launcher.launch(self.revision, member)
         wake = min(member.due, self._evaluation)
         if wake < self._wake:
             self._arm(wake)
         self._changed()
         # It may have failed already.
-        return member if member.stage is Stage.STARTING and member in self._starting else None
+        return member if member in self._roster.starting else None
 
     def member_ready(self, member: Member) -> None:
         if member.stage is Stage.KILLED:
@@ -417,14 +404,7 @@ class Pool:
         member.started = True
         self._starts.succeeded()
         if member.stage is Stage.STARTING:
-            self._starting.remove(member)
-            self._ready.append(member)
-            member.stage = Stage.READY
-            self._orders = member.order = self._orders + 1
-            member.due = NEVER
-            member.idle_since = now
-            if self._first is None:
-                self._first = member
+            self._roster.promote(member, now)
         for job in member.calls.values():
             self._begin(member, job, now)
             if self._sync:
@@ -439,8 +419,7 @@ class Pool:
     def member_exited(self, member: Member, reason: str) -> None:
         now = self._time()
         stage = member.stage
-        self._withdraw(member)
-        self._members.remove(member)
+        self._roster.remove(member)
         if self._budget is not None:
             self._budget.give_back(self)
         begun, unbegun = self._by_start(member)
@@ -463,14 +442,14 @@ class Pool:
         """Note it; returns the waiting calls that must now fail, which then wait no longer."""
         self._starts.failed(now, in_full=in_full)
         self._errors.append(reason)
-        if self._ready or not self._starts.hopeless:
+        if self._roster.ready or not self._starts.hopeless:
             return []
         jobs = list(self._waiting)
         self._waiting.clear()
         return jobs
 
     def _drain(self, member: Member, now: float) -> None:
-        self._withdraw(member)
+        self._roster.withdraw(member)
         member.stage = Stage.DRAINING
         member.worker.drain()
         if not member.calls:
@@ -485,29 +464,21 @@ class Pool:
 
     def _kill(self, member: Member) -> None:
         """Its calls have to be taken from it before."""
-        self._withdraw(member)
+        self._roster.withdraw(member)
         member.stage = Stage.KILLED
         member.due = NEVER
         self._kills += 1
         member.worker.kill()
-
-    def _withdraw(self, member: Member) -> None:
-        """It takes no more calls."""
-        if member.stage is Stage.STARTING:
-            self._starting.remove(member)
-        elif member.stage is Stage.READY:
-            self._ready.remove(member)
-            self._first = self._ready[0] if self._ready else None
 
     def _wind_down(self, now: float) -> None:
         """While closing: workers without calls go, and when all have, the pool is gone."""
         if self._waiting:
             self._dispatch(now)
             return
-        for member in (*self._ready, *self._starting):
+        for member in (*self._roster.ready, *self._roster.starting):
             if not member.calls:
                 self._drain(member, now)
-        if not self._members:
+        if not self._roster.everyone:
             self._disarm()
             self._gone.set()
 
@@ -533,7 +504,7 @@ class Pool:
         """Do all that is due, then sleep until something will be."""
         self._disarm()
         now = self._time()
-        for member in tuple(self._members):
+        for member in tuple(self._roster.everyone):
             if member.due <= now:
                 self._overdue(member, now)
         self._dispatch(now)
@@ -542,7 +513,7 @@ class Pool:
             self._evaluate(now)
         elif self._is_pressed(now):
             self._hurry(now)
-        wake = min((member.due for member in self._members), default=NEVER)
+        wake = min((member.due for member in self._roster.everyone), default=NEVER)
         wake = min(wake, self._evaluation)
         if self._waiting:
             look = self._waiting[0].queued + PATIENCE
@@ -561,7 +532,7 @@ class Pool:
     def _evaluate(self, now: float) -> None:
         """Ask the autoscaler, and do as it says."""
         scale, load = self._scale, self._load
-        deserted = not self._members and not self._waiting
+        deserted = not self._roster.everyone and not self._waiting
         if deserted and self._starts.hopeless and not scale.min:
             # The next call will show whether starts still fail; until then nobody needs to know.
             self._evaluation = NEVER
@@ -578,37 +549,30 @@ class Pool:
     def _hurry(self, now: float) -> None:
         """A call has waited too long for the autoscaler's next turn: have it decide now, on a
         demand for twice the workers there are, or as many as the calls in hand can use."""
-        live = len(self._ready) + len(self._starting)
-        useful = ceil(self._load.level / (1 if self._sync else self._limit))
-        demand = self._scale.aim * min(2 * max(1, live), useful)
+        useful = ceil(self._load.level / (1 if self._sync else self._roster.limit))
+        demand = self._scale.aim * min(2 * max(1, self._roster.live), useful)
         self._decide(demand, demand, now)
         self._grow(self._decision.wanted, now)
 
     def _decide(self, stable: float, panic: float, now: float) -> None:
         before = self._decision
         self._decision, self._state = step(
-            self._scale, self._state, now, len(self._ready), stable, panic
+            self._scale, self._state, now, len(self._roster.ready), stable, panic
         )
         if before != self._decision:
             self._changed()
 
     def _grow(self, wanted: int, now: float) -> None:
-        while len(self._ready) + len(self._starting) < wanted:
+        while self._roster.live < wanted:
             if self._launch(now) is None:
                 break
 
     def _shrink(self, wanted: int, now: float) -> None:
-        """Drain what is idle, longest first; then what is still starting for nobody; then the
-        least loaded, which end what they have."""
-        for _ in range(len(self._ready) + len(self._starting) - wanted):
-            idle = [member for member in self._ready if not member.calls]
-            unused = [member for member in self._starting if not member.calls]
-            if idle:
-                self._drain(min(idle, key=lambda member: member.idle_since), now)
-            elif unused:
-                self._drain(unused[-1], now)
-            elif self._ready:
-                self._drain(min(self._ready, key=lambda member: len(member.calls)), now)
+        while self._roster.live > wanted:
+            member = self._roster.most_dispensable()
+            if member is None:
+                break
+            self._drain(member, now)
 
     def _overdue(self, member: Member, now: float) -> None:
         if not member.started:

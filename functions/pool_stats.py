@@ -12,7 +12,7 @@ class PoolStats:
     ready, starting, draining: workers by stage; `idle` of the ready ones have no call.
     in_flight: calls in workers; waiting: calls in none.
     wanted: workers by the autoscaler's last decision; rule: which of its rules settled that.
-    depth: calls sent ahead to one worker of a sync handler.
+    depth: calls in one worker of a sync handler, the running one included; 1 for async ones.
     answered: calls in all, failed ones included.
     cold_starts: calls that woke the function, meeting no ready worker; cold_start_seconds: from
         acceptance to the handler's entry, of the last 1,000 of them, oldest first.

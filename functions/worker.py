@@ -29,9 +29,14 @@ class Revision:
 
 
 class Worker(Protocol):
-    """One live worker process of one revision."""
+    """One live worker process of one revision.
+
+    `pid` is 0 until it is known. `between_calls` is true where the worker itself said, before it
+    ended, that no handler was running: none of the calls without a result had begun.
+    """
 
     pid: int
+    between_calls: bool
 
     def call(self, id: int, call: Call) -> None:
         """Send a call; calls made in one turn of the loop leave in one write."""
@@ -56,7 +61,8 @@ class WorkerListener(Protocol):
 
     def exited(self, worker: Worker, reason: str) -> None:
         """It is gone, once and for all; calls without a result got none. `reason` for people:
-        "exited with status 3", "killed by SIGSEGV", "start-up hook failed: …"."""
+        "drained", "exited with status 3", "killed by SIGSEGV", "start-up hook failed: …",
+        "killed, over its memory limit of 256 MiB (OOM)"."""
 
 
 StartMode = Literal["fork", "fresh"]

@@ -90,9 +90,7 @@ def decide(
             at = now + wait(policy, delivery.attempt, response)
             return Retry(delivery, at, failure, "dead_letter")
         return Dead(delivery, _with_sink_failure(failure, response))
-    failure = Failure(
-        destination, response.status, response.reason, response.body[:MAX_ERROR_DATA]
-    )
+    failure = Failure(destination, response.status, response.reason, response.body[:MAX_ERROR_DATA])
     if again:
         return Retry(delivery, now + wait(policy, delivery.attempt, response), failure)
     if has_sink:

@@ -194,9 +194,7 @@ class Dispatcher:
                 Attempt(
                     self.trigger,
                     delivery,
-                    route.destination
-                    if delivery.stage == "subscriber"
-                    else route.sink_destination,
+                    route.destination if delivery.stage == "subscriber" else route.sink_destination,
                     response,
                     outcome,
                     now,

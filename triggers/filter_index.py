@@ -60,7 +60,7 @@ Condition = tuple[Key, ...]
 class FilterIndex:
     """The brokers' Router over the filters of one broker's triggers, by the triggers' names.
 
-    Never changed after it is made; making one for 1,000 filters takes some 20 ms.
+    Never changed after it is made; making one for 1,000 filters takes 5 to 45 ms of CPU.
     """
 
     def __init__(self, filters: Mapping[str, Filter]) -> None:

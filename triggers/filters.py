@@ -77,7 +77,7 @@ class Filter:
         return self.accepts(event.attributes)
 
     def explain(self, event: Event) -> Verdict:
-        """The same, with every clause that failed; some 100 times the cost of `matches`."""
+        """The same, with every clause that failed, at 20 to 100 times the cost of `matches`."""
         if self.matches(event):
             return Verdict(True)
         return Verdict(False, tuple(self.clause.failures(event.attributes)))

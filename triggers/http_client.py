@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +23,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from eventing.errors import UserError
-
-Headers = Sequence[tuple[bytes, bytes]]
+from eventing.http_encoding import Headers
 
 SLICE = 256 << 10
 """Bytes of a body handed to the transport at a time, the next once it has drained."""
@@ -97,7 +96,7 @@ class Address:
             port=port or default_port,
             tls=tls,
             head=head.encode("ascii"),
-            key=f"{url} {ca_file or ''}",
+            key=f"{url} {id(tls)}",
         )
 
 
@@ -149,7 +148,8 @@ class Limits:
 
 
 class HttpClient:
-    """Sends requests, with a pool of connections an address.
+    """Sends requests, with a pool of connections an address: the whole URL, not its host, so that
+    a slow path of a server uses up nobody else's connections.
 
     Redirects are not followed: a 3xx is an answer. Proxies of the environment are not used.
     A kept connection is looked at before it is used again; one that has ended, or on which the
@@ -619,7 +619,7 @@ async def _open(address: Address, protocol: Callable[[], asyncio.Protocol]) -> N
     found = await loop.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
     )
-    connected = await _first_connected([(family, place) for family, _, _, _, place in found])
+    connected = await first_connected([(family, place) for family, _, _, _, place in found])
     tls: dict[str, Any] = {}
     if address.tls is not None:
         tls = {
@@ -630,7 +630,7 @@ async def _open(address: Address, protocol: Callable[[], asyncio.Protocol]) -> N
     await loop.create_connection(protocol, sock=connected, **tls)
 
 
-async def _first_connected(places: Iterable[tuple[int, Any]]) -> socket.socket:
+async def first_connected(places: Iterable[tuple[int, Any]]) -> socket.socket:
     """A socket connected to the first that answers; the next is tried when one fails or dallies.
 
     Raises the first one's OSError where all fail.

@@ -13,20 +13,22 @@ from typing import Literal
 from eventing.errors import InvalidEvent
 from eventing.event import Event
 from eventing.http_encoding import (
+    Headers,
     carries_event,
     decode_http,
     encode_http_binary,
     encode_http_structured,
 )
 from functions.base import Call, Response
-from triggers.http_client import KEPT, Address, Answer, Headers, HttpClient, Request
+from triggers.http_client import KEPT, Address, Answer, HttpClient, Request
 
 MALFORMED_REPLY = 502
 """The status of an attempt whose answer was 200 with an event that is none: it is retried."""
 DEFAULT_TIMEOUT = 30.0
 """Seconds a subscriber has to answer where neither the call nor the target says otherwise."""
 
-_MAX_RETRY_AFTER_DIGITS = 9
+MAX_RETRY_AFTER = 1e9
+"""Seconds; a `Retry-After` beyond has no meaning and is taken for none."""
 
 
 class HttpTarget:
@@ -112,13 +114,14 @@ def _retry_after(headers: Headers, now: float) -> float | None:
     """Seconds a `Retry-After` asks for (RFC 9110, section 10.2.3); None for none it can read."""
     for name, value in headers:
         if name == b"retry-after":
-            return _seconds(value.strip().decode("latin-1"), now)
+            seconds = _seconds(value.strip().decode("latin-1"), now)
+            return seconds if seconds is not None and seconds <= MAX_RETRY_AFTER else None
     return None
 
 
 def _seconds(value: str, now: float) -> float | None:
     if value.isascii() and value.isdigit():
-        return float(value) if len(value) <= _MAX_RETRY_AFTER_DIGITS else None
+        return float(value)
     try:
         date = parsedate_to_datetime(value)
     except ValueError:

@@ -20,13 +20,15 @@ class Limits:
     """steps: how many parts of the expression may be evaluated, counting each time.
     depth: how deep evaluations may lie within each other (one call of a function takes 3 to 6).
     seconds: of CPU time.
-    size: characters of any one string, and items of any one array, on the way.
+    characters: of any one string on the way.
+    items: of any one array on the way.
     """
 
-    steps: int = 250_000
+    steps: int = 100_000
     depth: int = 400
-    seconds: float = 0.5
-    size: int = 16 << 20
+    seconds: float = 0.25
+    characters: int = 16 << 20
+    items: int = 1_000_000
 
 
 class LimitExceeded(BaseException):
@@ -73,17 +75,16 @@ class Budget:
     def leave(self, expression: object, input_: object, environment: object, result: Any) -> None:
         """After a part was evaluated to `result`."""
         self.exit()
-        if isinstance(result, str | list):
-            check_size(len(result), self._limits)
+        if isinstance(result, str):
+            check_length(len(result), self._limits)
+        elif isinstance(result, list) and len(result) > self._limits.items:
+            raise LimitExceeded(f"an array grows beyond {self._limits.items:,} items")
 
 
-def check_size(size: float, limits: Limits) -> None:
-    """Raises LimitExceeded for a string or array of more than `limits.size`."""
-    if size > limits.size:
-        raise LimitExceeded(
-            f"a string or array on the way has {size:,} characters or items, more than "
-            f"{limits.size:,}"
-        )
+def check_length(characters: float, limits: Limits) -> None:
+    """Raises LimitExceeded for a string too long."""
+    if characters > limits.characters:
+        raise LimitExceeded(f"a string grows beyond {limits.characters:,} characters")
 
 
 class Watchdog:
@@ -97,7 +98,11 @@ class Watchdog:
         self._budget: Budget | None = None
 
     def start(self, budget: Budget) -> bool:
-        """Whether it watches; then `stop` has to follow."""
+        """Whether it watches; then `stop` has to follow.
+
+        LimitExceeded may be raised in the very clause that calls `stop`, so whoever catches it
+        calls it again: the next tick is far enough.
+        """
         if threading.current_thread() is not threading.main_thread() or self._budget:
             return False
         handler = signal.getsignal(signal.SIGVTALRM)
@@ -116,8 +121,6 @@ class Watchdog:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
     def _expire(self, *_: object) -> None:
-        budget = self._budget
-        if budget and budget.time_is_over():
-            # Once only: what is raised may land in the very clause that calls `stop`.
-            self._budget = None
-            raise budget.out_of_time()
+        # At every tick anew: what is raised while the garbage collector runs is lost.
+        if self._budget and self._budget.time_is_over():
+            raise self._budget.out_of_time()

@@ -5,7 +5,7 @@ An event's way: `publish`, then commit.py (group commit), `_stored` (routing), s
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -155,12 +155,11 @@ class EmbeddedBroker:
         for cursor, high in transaction.touched.items():
             cursor.written = high
         if transaction.events:
-            if self.live:
-                self._route(transaction)
+            if self._router is not None:
+                self._route(transaction, self._router.route)
             self.head = transaction.head
 
-    def _route(self, transaction: Transaction) -> None:
-        route = self.current_router().route
+    def _route(self, transaction: Transaction, route: Callable[[Event], Iterable[str]]) -> None:
         live = self.live
         aimed = transaction.aimed
         position = transaction.base

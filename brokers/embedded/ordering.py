@@ -53,6 +53,18 @@ class KeyOrder:
         self._busy[key] = 1
         return True
 
+    def recover(self, delivery: Delivery) -> bool:
+        """The same for one found outstanding at the start: those are older than any in rows, and
+        no more than memory takes."""
+        key = delivery.event.attributes.get("partitionkey")
+        if key is None:
+            return True
+        if key in self._busy:
+            self._park(key, delivery)
+            return False
+        self._busy[key] = 1
+        return True
+
     def _park(self, key: str, delivery: Delivery) -> None:
         self._parked.setdefault(key, deque()).append(delivery)
         self._count += 1

@@ -269,7 +269,8 @@ class EmbeddedSubscription:
             if keys:
                 self._read_parked(keys)
                 return
-        if not self._live:
+        # Nothing overtakes what was outstanding before: order by key would not hold.
+        if not self._live and not self._recovered:
             self._catch_up()
 
     def _has_room(self) -> bool:
@@ -322,7 +323,7 @@ class EmbeddedSubscription:
             found, covered = page
             recovered.extendleft(reversed(positions[covered:]))
             for delivery in found:
-                if self.order is None or self.order.admit(delivery):
+                if self.order is None or self.order.recover(delivery):
                     self._push(delivery)
 
         def back() -> None:

@@ -22,6 +22,7 @@ attempt: `trigger`, `event`, `stage`, `attempt`, `destination`, `status`, `reaso
   `outcome` (done | retry | dead_letter | dead), `retry_at`, `replies` (like `event`), `started`
   (seconds from hand-out to the handler's entry, where known).
 condition: `resource`, `ready`, `reason`, `message`. log: `function`, `stream`, `text`, `event`.
+reload: `error`, why changed files are not live. closing: the node shuts down; the last record.
 dropped: `count` of records this listener was too slow for.
 """
 

@@ -61,9 +61,7 @@ class Node:
         self.activity = Activity(self._observe)
         self.projects = Projects(self._log_line, spare=config.reload)
         self.runtime = Runtime(config.data, self.projects.launcher, self.activity)
-        self.ingress = Ingress(
-            self.runtime.find_broker, max_event_bytes=config.max_event_bytes
-        )
+        self.ingress = Ingress(self.runtime.find_broker, max_event_bytes=config.max_event_bytes)
         self._applied = AppliedResources(config.data / "applied")
         self._changing = asyncio.Lock()
         self._ingress_server: HttpServer | None = None
@@ -217,9 +215,7 @@ class Node:
         for resource in applied.resources:
             other = found.setdefault(resource.identity, resource)
             if other is not resource:
-                log.warning(
-                    "%s: %s counts, not what was applied", resource.identity, other.source
-                )
+                log.warning("%s: %s counts, not what was applied", resource.identity, other.source)
         findings = check(found.values(), self.resources())
         problems += findings.errors
         if problems:
@@ -262,9 +258,7 @@ class Node:
             admin_app(self), config.admin_host, config.admin_port, option="--admin-port"
         )
         await self._admin_server.start()
-        self._ingress_server = HttpServer(
-            self.ingress, config.host, config.port, option="--port"
-        )
+        self._ingress_server = HttpServer(self.ingress, config.host, config.port, option="--port")
         await self._ingress_server.start()
         where = {
             "pid": os.getpid(),
@@ -286,4 +280,3 @@ class Node:
                 await self.reload(changed)
             except Exception:
                 log.exception("the reload failed; the old version goes on")
-

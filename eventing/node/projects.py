@@ -195,4 +195,3 @@ def _discovered(code: Code, project: Project, generation: int) -> tuple[Discover
         for found in project.functions
         for namespace in namespaces.get(found.handler, [NAMESPACE])
     )
-

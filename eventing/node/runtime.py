@@ -6,7 +6,7 @@ code serves before the old one is drained, a broker closes after all that settle
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,6 @@ class Runtime:
         for key, plan in wiring.brokers.items():
             running = self.brokers.get(key)
             if isinstance(running, EmbeddedBroker):
-                pass
                 continue
             path = self._data / "brokers" / f"{key}.db"
             broker = EmbeddedBroker(key, path, plan.limits)
@@ -134,9 +133,7 @@ class Runtime:
 
     def _route(self, broker: Key) -> None:
         filters = {
-            key: plan.filter
-            for key, plan in self.wiring.triggers.items()
-            if plan.broker == broker
+            key: plan.filter for key, plan in self.wiring.triggers.items() if plan.broker == broker
         }
         router = ObservedRouter(broker, FilterIndex(filters), self._activity)
         self._routers[broker] = router
@@ -149,9 +146,7 @@ class Runtime:
             if self._plans.get(key) == plan:
                 continue
             old = self.pools.get(key)
-            pool = Pool(
-                plan.revision, self._find_launcher(plan), plan.scale, budget=self._budget
-            )
+            pool = Pool(plan.revision, self._find_launcher(plan), plan.scale, budget=self._budget)
             self.pools[key] = pool
             self._plans[key] = plan
             if old is not None:
@@ -259,4 +254,3 @@ class Runtime:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-

@@ -21,15 +21,15 @@ from eventing.resources import (
     Place,
     Reference,
     Resource,
-    Secret,
     Scaling,
+    Secret,
     Target,
     Trigger,
     broker_limits,
 )
+from eventing.resources.function import DEFAULT_TIMEOUT
 from functions.autoscaler import ScaleConfig
 from functions.worker import Revision
-from eventing.resources.function import DEFAULT_TIMEOUT
 from triggers.delivery import DeliveryPolicy
 from triggers.filters import Filter
 from triggers.transform import Transform, compile_transform

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from eventing.resources.model import Faults, Model
-from eventing.resources.nearest import nearest
+from eventing.resources.nearest import alike, nearest
 from eventing.resources.nodes import Node, ScalarNode, find
 from eventing.resources.place import Path, dotted
 
@@ -71,7 +71,7 @@ def _type_message(detail: ErrorDetails, node: Node, is_secret: bool) -> str:
         if node.value is None:
             return 'is empty; write "" if that is meant'
         remedy = "" if is_secret else f': "{node.text}"'
-        return f"has to be text, and {found}; write it in quotes{remedy}"
+        return f"has to be text, not {found}; write it in quotes{remedy}"
     if kind in _STRUCTURES:
         return f"has to be {_STRUCTURES[kind]}, not {found}"
     if kind in ("int_type", "float_type", "int_from_float"):
@@ -97,18 +97,15 @@ def _described(node: Node, is_secret: bool) -> str:
         return "a list"
     if node.value is None:
         return "empty"
-    if isinstance(node, ScalarNode) and not is_secret:
-        shown = node.text if len(node.text) <= 60 else f"{node.text[:60]}…"
-        if isinstance(node.value, str):
-            return f'the text "{shown}"'
-        return f"{shown} is {_name_of(node.value)}"
-    return f"this is {_name_of(node.value)}"
-
-
-def _name_of(value: object) -> str:
-    if isinstance(value, bool):
-        return "a boolean"
-    return "text" if isinstance(value, str) else "a number"
+    kind = "number"
+    if isinstance(node.value, str):
+        kind = "text"
+    elif isinstance(node.value, bool):
+        kind = "boolean"
+    if is_secret or not isinstance(node, ScalarNode):
+        return f"a {kind}"
+    shown = node.text if len(node.text) <= 60 else f"{node.text[:60]}…"
+    return f'the {kind} "{shown}"' if kind == "text" else f"the {kind} {shown}"
 
 
 def _unknown(model: type[Model], path: Path) -> str:
@@ -162,8 +159,9 @@ def _homes(
     """Where in the whole document a field of this name would be known, the nearest first."""
     if model in seen:
         return
-    if name in _fields(model):
-        yield (*path, name)
+    for field_name in _fields(model):
+        if alike(field_name, name):
+            yield (*path, field_name)
     for field in model.model_fields.values():
         for below, steps in _models_in(field.annotation):
             alias = field.alias or ""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, StrictBool, model_validat
 
 from eventing.resources.fields import Ignored, LabelName, matching
 from eventing.resources.metadata import Metadata
-from eventing.resources.model import Fault, Model
+from eventing.resources.model import Fault, Model, refusing
 from eventing.resources.resource import Identity, Resource
 
 DataKey = Annotated[
@@ -32,6 +32,12 @@ def _base64(text: str) -> str:
 def _secret_base64(secret: SecretStr) -> SecretStr:
     _decoded(secret.get_secret_value())
     return secret
+
+
+def _placeholders(secrets: dict[str, SecretStr]) -> Iterator[Fault]:
+    for key, secret in secrets.items():
+        if str(secret) == secret.get_secret_value() != "":
+            yield (key,), "is what a dump shows in place of a value; write the value"
 
 
 class ConfigMap(Resource):
@@ -70,22 +76,10 @@ class Secret(Resource):
     data: dict[DataKey, Annotated[SecretStr, AfterValidator(_secret_base64)]] | None = Field(
         default=None, description="Values in base64."
     )
-    string_data: dict[DataKey, SecretStr] | None = Field(
+    string_data: Annotated[dict[DataKey, SecretStr], refusing(_placeholders)] | None = Field(
         default=None, description="Values as they are; they win over those in data."
     )
     immutable: StrictBool | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        return self.unless(self._faults())
-
-    def _faults(self) -> Iterator[Fault]:
-        for key, value in (self.string_data or {}).items():
-            if str(value) == value.get_secret_value() != "":
-                yield (
-                    ("stringData", key),
-                    "is what a dump shows in place of a value; write the value",
-                )
 
     def value(self, key: str) -> bytes | None:
         """The bytes of an entry, text in UTF-8; None where there is none."""

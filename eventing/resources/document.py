@@ -203,25 +203,30 @@ class _Composer:
             if type(value) is not _SCALAR_TAGS[tag]:
                 self.complain(event.start_mark, f"the value is no {tag.removeprefix(_CORE)}")
         elif tag not in ("!", f"{_CORE}str"):
-            self._refuse_tag(event, tag)
+            self._refuse_tag(event)
         return ScalarNode(value, text, style, event.start_mark, event.end_mark.index)
 
     def _collection(self, event: Any) -> MappingNode | SequenceNode:
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in (None, "!", f"{_CORE}{'map' if mapping else 'seq'}"):
-            self._refuse_tag(event, event.tag)
+            self._refuse_tag(event)
         return (MappingNode if mapping else SequenceNode)(event.start_mark)
 
-    def _refuse_tag(self, event: Any, tag: str) -> None:
-        shown = tag.replace(_CORE, "!!")
-        self.complain(event.start_mark, f"the tag {shown} is not supported; leave it out")
+    def _refuse_tag(self, event: Any) -> None:
+        self.complain(
+            event.start_mark,
+            'this tag is not supported; a text that begins with "!" needs quotes',
+        )
 
     def _aliased(self, event: Any) -> Node:
         if event.anchor not in self.anchors:
-            raise _Refused(event.start_mark, f"nothing above is named &{event.anchor}")
+            raise _Refused(
+                event.start_mark,
+                'no anchor above has this name; a text that begins with "*" needs quotes',
+            )
         node = self.anchors[event.anchor]
         if node is None:
-            raise _Refused(event.start_mark, f"*{event.anchor} stands inside what it refers to")
+            raise _Refused(event.start_mark, "this alias stands inside what it refers to")
         return node
 
     def _fill_mapping(self, mapping: MappingNode, children: list[Node]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from eventing.resources.resource import Resource
+from eventing.resources.scalars import resolve
 
 
 def to_document(resource: Resource) -> dict[str, Any]:
@@ -37,6 +38,10 @@ def to_json(resources: Sequence[Resource]) -> str:
     return json.dumps(documents[0] if len(documents) == 1 else whole, indent=2, ensure_ascii=False)
 
 
+_ODD_BREAKS = frozenset("\r\x85\u2028\u2029")
+"""Line breaks to YAML 1.1, which only an escape keeps apart from a line feed."""
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes a text of several lines as a block."""
 
@@ -44,8 +49,24 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _reads_as_block(text: str) -> bool:
+    """Several lines that PyYAML writes as a block and reads back the same."""
+    lines = text.split("\n")
+    return (
+        len(lines) > 1
+        and text[0] not in " \n"
+        and all(line.isprintable() and not line.endswith(" ") for line in lines)
+    )
+
+
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
+    style = None
+    if _reads_as_block(text):
+        style = "|"
+    elif not _ODD_BREAKS.isdisjoint(text):
+        style = '"'
+    elif resolve(text) is not text:  # `1E3` is a number to YAML 1.2, and text to PyYAML
+        style = "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

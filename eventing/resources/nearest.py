@@ -11,6 +11,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_letters[close[0]] if close else None
 
 
+def alike(name: str, other: str) -> bool:
+    """Whether they differ in case and separators at most."""
+    return _letters(name) == _letters(other)
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`did you mean "x"?` where a known name is near, else the list of them all."""
     names = list(known)

@@ -24,8 +24,8 @@ class Origin:
     first_line: int = field(default=0, compare=False)
     prefix: Path = field(default=(), compare=False)
 
-    def place(self, path: Path, offset: int = 0) -> Place:
-        """The place of the value at `path`, `offset` characters into it where it is a scalar; of
+    def place(self, path: Path, offset: int | None = None) -> Place:
+        """The place of the value at `path`, or of its character `offset` where it is a scalar; of
         the nearest field above where there is no such field (defaults have no place)."""
         root = self.root()
         if root is None:
@@ -35,10 +35,12 @@ class Origin:
     def root(self) -> Node | None:
         return next((d.root for d in read_documents(self.text, self.source.file)), None)
 
-    def place_in(self, root: Node, path: Path, offset: int = 0, *, of_key: bool = False) -> Place:
+    def place_in(
+        self, root: Node, path: Path, offset: int | None = None, *, of_key: bool = False
+    ) -> Place:
         """As `place`, in a tree at hand; `of_key` asks for the place of the field's name."""
         node, key, found = find(root, self.prefix + path)
-        if offset and found and isinstance(node, ScalarNode):
+        if offset is not None and found and isinstance(node, ScalarNode):
             index = offset_in_source(self.text, node, offset)
             line = self.text.count("\n", 0, index)
             column = index - (self.text.rfind("\n", 0, index) + 1)

@@ -88,9 +88,9 @@ def read_from(resource: Resource, origin: Origin) -> Resource:
     return resource
 
 
-def loaded_place(resource: Resource, path: Path, offset: int = 0) -> Place:
-    """Where the value at `path` of the resource stands in its file, and, in a text, its character
-    `offset`: quotes, escapes, folding and block indentation are seen through.
+def loaded_place(resource: Resource, path: Path, offset: int | None = None) -> Place:
+    """Where the value at `path` of the resource stands in its file; with an `offset`, where that
+    character of a text does: quotes, escapes, folding and block indentation are seen through.
 
     Where the file does not have the field, the nearest one above it; `resource.source` where the
     resource was made in code.

@@ -11,6 +11,8 @@ from eventing.resources.nodes import ScalarNode
 
 _WHITE = " \t\r\n\x85\u2028\u2029"
 _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\r\n|.)", re.DOTALL)
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s*)+")
+"""An anchor, a tag: they stand before the scalar's own text."""
 _WHITE_ESCAPES = frozenset("nrtNLP" + _WHITE)
 
 
@@ -58,11 +60,13 @@ def _visible(text: str, node: ScalarNode) -> Iterator[tuple[int, int]]:
 
 
 def _content_start(text: str, node: ScalarNode) -> int:
+    properties = _PROPERTIES.match(text, node.start)
+    start = properties.end() if properties else node.start
     if node.style == "plain":
-        return node.start
+        return start
     if node.style in ("'", '"'):
-        return node.start + 1
-    header_end = text.find("\n", node.start)
+        return start + 1
+    header_end = text.find("\n", start)
     return header_end + 1 if header_end >= 0 else len(text)
 
 

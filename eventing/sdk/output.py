@@ -47,6 +47,9 @@ def _current() -> Event | None:
 class MarkedStream(io.TextIOBase):
     """A text stream that sends whole lines, each marked with the event of whoever printed it."""
 
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._partial: dict[int, tuple[Event | None, str]] = {}
@@ -54,19 +57,11 @@ class MarkedStream(io.TextIOBase):
         self._binary: BinaryIO | None = None
 
     @property
-    def encoding(self) -> str:
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:
-        return "backslashreplace"
-
-    @property
     def buffer(self) -> BinaryIO:
         """For bytes; they go unmarked."""
         if self._binary is None:
-            self._binary = io.FileIO(self._descriptor, "w", closefd=False)  # type: ignore[assignment]
-        return self._binary  # type: ignore[return-value]
+            self._binary = io.FileIO(self._descriptor, "w", closefd=False)
+        return self._binary
 
     def fileno(self) -> int:
         return self._descriptor

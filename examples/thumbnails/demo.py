@@ -7,12 +7,14 @@ Exit status 0 only if all of it went as it should.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from journeys import Journey, Ledger, Upload, uploads
 from node_process import Failed, Node
@@ -23,10 +25,9 @@ from rich.table import Table
 from verdict import faults
 
 HERE = Path(__file__).resolve().parent
-FUNCTIONS = ("thumbnail", "flaky", "store", "quarantine")
 QUIET_LIMIT = 60.0
 """Seconds without any news after which what is still open counts as lost."""
-SLEEP_LIMIT = 45.0
+SLEEP_LIMIT = 90.0
 """Seconds the workers may take to be gone after the last event."""
 
 
@@ -36,7 +37,9 @@ def main() -> int:
     chosen: Path | None = parser.parse_args().images
     if chosen and not chosen.is_dir():
         parser.error(f"{chosen} is no folder")
-    console = Console()
+    # The node is ended on the way out, so there has to be a way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    console = Console(width=None if sys.stdout.isatty() else 120)
     pictures = uploads(chosen and chosen.resolve())
     work = Path(tempfile.mkdtemp(prefix="thumbnails-"))
     try:
@@ -59,9 +62,16 @@ def run(pictures: list[Upload], work: Path, console: Console) -> None:
         ledger = Ledger(pictures)
         node.follow(ledger.take)
         feed_and_follow(node, ledger, console)
-        show(ledger, console)
+        show_journeys(ledger, console)
+        functions = node.functions()
+        show_cold_starts(functions, console)
         left = wait_for_sleep(node, console)
         wrong = list(faults(ledger, thumbnails, quarantine))
+        wrong += [
+            f"{name} never started from zero workers"
+            for name, figures in functions.items()
+            if not figures["coldStarts"]
+        ]
         if left:
             wrong.append(f"after {SLEEP_LIMIT:.0f} s there still were workers of {', '.join(left)}")
         else:
@@ -85,13 +95,15 @@ def running(work: Path, environment: dict[str, str], console: Console) -> Iterat
         status = node.stop()
         if status != 0:
             raise Failed(f"the node ended with status {status} when asked to stop")
-    except BaseException:
+    except Failed:
         node.stop()
         console.rule("the node's last words")
         console.print(node.last_words(), markup=False, highlight=False, soft_wrap=True)
         console.rule()
         console.print(f"all of them: {node.log}", soft_wrap=True)
         raise
+    finally:
+        node.stop()
 
 
 def feed_and_follow(node: Node, ledger: Ledger, console: Console) -> None:
@@ -108,8 +120,10 @@ def feed_and_follow(node: Node, ledger: Ledger, console: Console) -> None:
         ended = progress.add_task("come to their end", total=total)
         for journey in ledger.journeys.values():
             status, said = node.post(journey.upload)
-            if status != 202:
-                journey.ending, journey.reason = "refused", f"answered {status}: {said}"
+            if status == 413:
+                journey.ending, journey.reason = "refused", said
+            elif status != 202:
+                raise Failed(f"{journey.upload.name} was answered {status}: {said}")
             progress.update(sent, advance=1)
             progress.update(ended, completed=ledger.ended())
         with ledger.news:
@@ -123,20 +137,24 @@ def wait_for_sleep(node: Node, console: Console) -> list[str]:
     deadline = time.monotonic() + SLEEP_LIMIT
     with console.status("waiting for the workers to go, as nothing is left to do"):
         while True:
-            left = [name for name, count in node.workers().items() if count]
+            left = [name for name, figures in node.functions().items() if awake(figures)]
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.1)
 
 
-def show(ledger: Ledger, console: Console) -> None:
-    """What happened to each picture, and how long the cold starts took."""
+def awake(figures: dict[str, Any]) -> int:
+    """How many workers a function has, whatever they are at."""
+    return sum(figures[state] for state in ("starting", "ready", "draining"))
+
+
+def show_journeys(ledger: Ledger, console: Console) -> None:
     table = Table(title="What happened to each picture", title_justify="left")
     table.add_column("picture", overflow="fold")
     table.add_column("trigger")
     table.add_column("attempts", justify="right")
     table.add_column("ended as")
-    table.add_column("crop or reason", overflow="fold")
+    table.add_column("cropped for, or why", overflow="fold")
     table.add_column("to handler", justify="right")
     for name, journey in ledger.journeys.items():
         table.add_row(
@@ -148,12 +166,18 @@ def show(ledger: Ledger, console: Console) -> None:
             milliseconds(journey.entered),
         )
     console.print(table)
-    started = Table(title="Cold starts, from zero workers to the handler", title_justify="left")
-    started.add_column("function")
-    started.add_column("first event", justify="right")
-    for name in FUNCTIONS:
-        started.add_row(name, milliseconds(ledger.cold_starts.get(name)))
-    console.print(started)
+
+
+def show_cold_starts(functions: dict[str, dict[str, Any]], console: Console) -> None:
+    table = Table(title="Cold starts: from no worker to the handler", title_justify="left")
+    table.add_column("function")
+    for figure in ("cold starts", "shortest", "median", "longest"):
+        table.add_column(figure, justify="right")
+    for name, figures in functions.items():
+        seconds = sorted(figures["coldStartSeconds"])
+        picked = (seconds[0], seconds[len(seconds) // 2], seconds[-1]) if seconds else ()
+        table.add_row(name, str(figures["coldStarts"]), *map(milliseconds, picked))
+    console.print(table)
 
 
 def ending(journey: Journey) -> str:
@@ -163,14 +187,16 @@ def ending(journey: Journey) -> str:
         case "quarantine":
             return "[yellow]quarantine[/yellow]"
         case "refused":
-            return "[red]refused[/red]"
+            return "[yellow]refused as too large[/yellow]"
+        case "dead letter":
+            return "[red]dead letter[/red]"
         case None:
             return "[red]no end[/red]"
 
 
 def why(journey: Journey) -> str:
     if journey.ending == "thumbnails":
-        return f"cropped for its {journey.found}" if journey.found else ""
+        return {"face": "a face", "energy": "its detail"}.get(journey.found, "")
     return journey.reason
 
 

@@ -11,7 +11,7 @@ from picture import SIZES
 
 OWN = Path(__file__).resolve().parent / "images"
 
-Ending = Literal["thumbnails", "quarantine", "refused"]
+Ending = Literal["thumbnails", "quarantine", "refused", "dead letter"]
 
 # Python 3.11 and 3.12 do not know it.
 mimetypes.add_type("image/webp", ".webp")
@@ -19,8 +19,8 @@ mimetypes.add_type("image/webp", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture to post, how it has to end (None = either way, only its maker knows) and after
-    how many attempts."""
+    """A picture to post, how it has to end (None = in whatever way, only its maker knows what it
+    is) and after how many attempts."""
 
     name: str
     path: Path
@@ -84,8 +84,6 @@ class Ledger:
     def __init__(self, pictures: list[Upload]) -> None:
         self.journeys = {picture.name: Journey(picture) for picture in pictures}
         self.news = threading.Condition()
-        self.cold_starts: dict[str, float] = {}
-        """Seconds from hand-out to handler of the first event each function got."""
         self.missed = 0
         """Records that the node had to drop: what they told is not known."""
 
@@ -110,9 +108,10 @@ class Ledger:
             return
         trigger = record["trigger"].rpartition("/")[2]
         function = "quarantine" if record["stage"] == "dead_letter" else trigger
-        if record["started"] is not None:
-            self.cold_starts.setdefault(function, record["started"])
         done = record["outcome"] == "done"
+        if record["outcome"] == "dead":
+            journey.ending, journey.reason = "dead letter", f"{function}: {record['reason']}"
+            return
         if function == "store":
             journey.stored += done
             if journey.stored == len(SIZES):

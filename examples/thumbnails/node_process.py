@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from journeys import Upload
 
@@ -29,11 +28,11 @@ class Node:
     """`eventing up` on a folder, on free ports, with all it keeps and says beneath `work`."""
 
     def __init__(self, folder: Path, work: Path, environment: dict[str, str]) -> None:
-        self.port, self.admin_port = _free_ports(2)
         self.log = work / "node.log"
+        self._where = work / "data" / "node.json"
+        self._ingress = self._admin = ""
         command = [sys.executable, "-m", "eventing", "up", str(folder)]
-        command += ["--port", str(self.port), "--admin-port", str(self.admin_port)]
-        command += ["--data", str(work / "data")]
+        command += ["--port", "0", "--admin-port", "0", "--data", str(work / "data")]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -50,11 +49,8 @@ class Node:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise Failed(f"the node ended at once, with status {self._process.returncode}")
-            try:
-                if self._get("/readyz")[0] == 200:
-                    return
-            except OSError:
-                pass  # it does not listen yet
+            if self._listens() and self._get("/readyz")[0] == 200:
+                return
             time.sleep(0.02)
         raise Failed(f"the node was not ready within {START_LIMIT:.0f} s")
 
@@ -70,7 +66,7 @@ class Node:
             "content-type": picture.type,
             **{f"ce-{name}": value for name, value in picture.extensions.items()},
         }
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(self._ingress, timeout=30)
         try:
             body = picture.path.read_bytes()
             connection.request("POST", "/default/default", body=body, headers=headers)
@@ -81,8 +77,8 @@ class Node:
 
     def follow(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Hand every entry of the node's live record to `tell` from now on, in a thread."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port)
-        connection.request("GET", "/activity")
+        connection = http.client.HTTPConnection(self._admin)
+        connection.request("GET", "/api/v1/activity")
         answer = connection.getresponse()
         if answer.status != 200:
             raise Failed(f"the node's live record answered {answer.status}")
@@ -90,20 +86,19 @@ class Node:
         def read() -> None:
             try:
                 while line := answer.readline():
-                    text = line.decode().removeprefix("data:").strip()
-                    if text.startswith("{"):
-                        tell(json.loads(text))
+                    if line.strip():
+                        tell(json.loads(line))
             except (OSError, ValueError, http.client.HTTPException):
                 pass  # the node has ended
 
         threading.Thread(target=read, name="follow", daemon=True).start()
 
-    def workers(self) -> dict[str, int]:
-        """How many workers each function has right now."""
-        status, body = self._get("/functions")
+    def functions(self) -> dict[str, dict[str, Any]]:
+        """How each function does right now: the figures of its workers, by its name."""
+        status, body = self._get("/api/v1/resources?kind=Function")
         if status != 200:
             raise Failed(f"the admin API answered {status}: {body[:200].decode(errors='replace')}")
-        return {entry["name"]: entry["workers"] for entry in json.loads(body)}
+        return {item["name"]: item["status"] for item in json.loads(body)["items"]}
 
     def stop(self) -> int:
         """End it as an operator would, with SIGTERM; returns its exit status."""
@@ -118,20 +113,25 @@ class Node:
     def last_words(self, lines: int = 25) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def _listens(self) -> bool:
+        """Whether the node has told on which ports it listens: in a file among its data."""
+        if not self._where.exists():
+            return False
+        try:
+            told = json.loads(self._where.read_text())
+        except ValueError:
+            return False  # half written
+        self._ingress, self._admin = (
+            urlsplit(told["ingress"]).netloc,
+            urlsplit(told["admin"]).netloc,
+        )
+        return True
+
     def _get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        connection = http.client.HTTPConnection(self._admin, timeout=10)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
             connection.close()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on; held together while they are chosen, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

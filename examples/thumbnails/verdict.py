@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from folder import file_name
-from journeys import Ledger, Upload
+from journeys import Journey, Ledger, Upload
 from picture import SIZES
 from PIL import Image
 
@@ -16,22 +16,30 @@ def faults(ledger: Ledger, thumbnails: Path, quarantine: Path) -> Iterator[str]:
         upload = journey.upload
         if journey.ending is None:
             yield f"{name}: came to no end; {journey.reason or 'nothing is known of it'}"
-        elif journey.ending == "refused":
-            yield f"{name}: {journey.reason}"
+        elif journey.ending == "dead letter":
+            yield f"{name}: given up: {journey.reason}"
         elif upload.ending not in (None, journey.ending):
             yield f"{name}: ended as {journey.ending}, not as {upload.ending}: {journey.reason}"
         else:
-            if journey.attempts != upload.attempts:
-                yield f"{name}: {journey.attempts} attempts, expected {upload.attempts}"
+            yield from _of_attempts(journey)
             if journey.ending == "thumbnails":
-                yield from _of_thumbnails(name, thumbnails / file_name(name))
-            else:
+                yield from _of_thumbnails(journey, thumbnails / file_name(name))
+            elif journey.ending == "quarantine":
                 yield from _of_quarantine(upload, quarantine / file_name(name))
     if ledger.missed:
         yield f"{ledger.missed} records of what happened were missed"
 
 
-def _of_thumbnails(name: str, folder: Path) -> Iterator[str]:
+def _of_attempts(journey: Journey) -> Iterator[str]:
+    expected = 0 if journey.ending == "refused" else journey.upload.attempts
+    if journey.attempts != expected:
+        yield f"{journey.upload.name}: {journey.attempts} attempts, expected {expected}"
+
+
+def _of_thumbnails(journey: Journey, folder: Path) -> Iterator[str]:
+    name = journey.upload.name
+    if not journey.found:
+        yield f"{name}: nothing was logged of its crop"
     for size in SIZES:
         path = folder / f"{size}.webp"
         if not path.is_file():

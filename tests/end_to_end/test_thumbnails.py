@@ -1,8 +1,13 @@
-"""The example as its users run it: the demo, which starts a real node and checks every promise."""
+"""The example as its users run it: the demo, which starts a real node and checks every promise.
 
+The two long runs go side by side: most of their time they wait for idle workers to be gone.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,48 +16,81 @@ pytest.importorskip("cv2")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "thumbnails"
 
-
-def demo(example: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(example / "demo.py"), *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+pytestmark = pytest.mark.timeout(240)
 
 
-def written(output: str, what: str) -> Path:
-    """The folder that the demo named on its line `{what}: {folder}`."""
-    (line,) = (line for line in output.splitlines() if line.startswith(f"{what}: "))
-    return Path(line.partition(": ")[2])
+class Demo:
+    """One run of the demo, begun at once."""
+
+    def __init__(self, temporary: Path, *arguments: str, example: Path = EXAMPLE) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(example / "demo.py"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TMPDIR": str(temporary)},
+        )
+        self.output = self.complaints = ""
+
+    def wait(self) -> int:
+        """Its exit status."""
+        if self._process.poll() is None or not self.output:
+            self.output, self.complaints = self._process.communicate(timeout=200)
+        return self._process.returncode
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+
+    def folder(self, what: str) -> Path:
+        """The folder it named on its line `{what}: {folder}`."""
+        (line,) = (line for line in self.output.splitlines() if line.startswith(f"{what}: "))
+        return Path(line.partition(": ")[2])
 
 
-def test_every_picture_of_the_example_ends_as_it_should() -> None:
-    run = demo(EXAMPLE)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "all workers are gone again" in run.stdout
-    pictures = {path.name for path in (EXAMPLE / "images").glob("*.*")} - {"broken.jpg"}
-    stored = {folder.name for folder in written(run.stdout, "thumbnails").iterdir()}
-    assert stored == pictures | {"fails-twice.webp"}
-    kept = {path.name for path in written(run.stdout, "quarantine").iterdir()}
-    assert kept == {"broken.jpg", "broken.jpg.json"}
-    shutil.rmtree(written(run.stdout, "thumbnails").parent)
-
-
-def test_a_folder_of_ones_own_is_served_whatever_it_holds(tmp_path: Path) -> None:
-    folder = tmp_path / "my pictures"
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as people have them."""
+    folder = tmp_path_factory.mktemp("home") / "my pictures"
     (folder / "deeper").mkdir(parents=True)
     shutil.copy(EXAMPLE / "images" / "cat.webp", folder / "deeper" / "ä cat [1] 100%.webp")
     (folder / "letter.png").write_text("this is no picture")
+    (folder / "huge.tiff").write_bytes(bytes(17 << 20))
     (folder / "notes.txt").write_text("not even called one")
-    run = demo(EXAMPLE, "--images", str(folder))
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert len(list(written(run.stdout, "thumbnails").iterdir())) == 2
-    kept = [path.name for path in written(run.stdout, "quarantine").glob("*.json")]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demos(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Demo]]:
+    """The demo with its own pictures, and with those of `pictures`."""
+    temporary = tmp_path_factory.mktemp("demos")
+    running = Demo(temporary), Demo(temporary, "--images", str(pictures))
+    yield running
+    for demo in running:
+        demo.end()
+
+
+def test_every_picture_of_the_example_ends_as_it_should(demos: tuple[Demo, Demo]) -> None:
+    demo, _ = demos
+    assert demo.wait() == 0, demo.output + demo.complaints
+    assert "all workers are gone again" in demo.output
+    own = {path.name for path in (EXAMPLE / "images").glob("*.*")} - {"broken.jpg"}
+    stored = {folder.name for folder in demo.folder("thumbnails").iterdir()}
+    assert stored == own | {"fails-twice.webp"}
+    kept = {path.name for path in demo.folder("quarantine").iterdir()}
+    assert kept == {"broken.jpg", "broken.jpg.json"}
+
+
+def test_a_folder_of_ones_own_is_served_whatever_it_holds(demos: tuple[Demo, Demo]) -> None:
+    _, demo = demos
+    assert demo.wait() == 0, demo.output + demo.complaints
+    assert len(list(demo.folder("thumbnails").iterdir())) == 2
+    kept = [path.name for path in demo.folder("quarantine").glob("*.json")]
     assert len(kept) == 2
     assert any("letter.png" in name for name in kept)
-    shutil.rmtree(written(run.stdout, "thumbnails").parent)
+    assert "refused as too large" in demo.output
 
 
 def test_where_the_node_does_not_start_its_last_words_are_shown(tmp_path: Path) -> None:
@@ -60,14 +98,14 @@ def test_where_the_node_does_not_start_its_last_words_are_shown(tmp_path: Path) 
     shutil.copytree(EXAMPLE, example)
     wiring = example / "wiring.yaml"
     wiring.write_text(wiring.read_text().replace("subscriber:", "subscribr:", 1))
-    run = demo(example)
-    assert run.returncode == 1
-    assert "wiring.yaml" in run.stdout and "subscriber" in run.stdout
-    assert "failed:" in run.stdout
-    assert "Traceback" not in run.stdout + run.stderr
+    demo = Demo(tmp_path, example=example)
+    assert demo.wait() == 1
+    assert "wiring.yaml" in demo.output and "subscriber" in demo.output
+    assert "failed:" in demo.output
+    assert "Traceback" not in demo.output + demo.complaints
 
 
-def test_a_folder_that_is_not_there_is_a_clear_mistake() -> None:
-    run = demo(EXAMPLE, "--images", "/nowhere")
-    assert run.returncode == 2
-    assert "/nowhere is no folder" in run.stderr
+def test_a_folder_that_is_not_there_is_a_clear_mistake(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, "--images", "/nowhere")
+    assert demo.wait() == 2
+    assert "/nowhere is no folder" in demo.complaints

@@ -108,7 +108,7 @@ class TestBinary:
             decode_http([*rest, (header, b"")], b"")
 
     def test_a_message_that_is_no_cloudevent_hears_how_to_send_one(self) -> None:
-        with pytest.raises(InvalidEvent, match="carries no CloudEvent.*ce-specversion"):
+        with pytest.raises(InvalidEvent, match=r"carries no CloudEvent.*ce-specversion"):
             decode_http([(b"content-type", b"application/json")], b"{}")
 
     def test_values_are_held_to_the_rules_of_every_event(self) -> None:
@@ -220,6 +220,11 @@ class TestEncoding:
 
     def test_no_data_is_an_empty_body(self) -> None:
         assert encode_http_binary(Event(LEAST)) == (REQUIRED, b"")
+
+    def test_an_event_within_an_event_goes_out_structured(self) -> None:
+        inner = json.dumps(LEAST).encode()
+        event = Event({**LEAST, "datacontenttype": "Application/CloudEvents+json"}, inner)
+        assert decode_http(*encode_http_binary(event))[0].attributes == event.attributes
 
     def test_structured_and_batch_name_their_formats(self) -> None:
         headers, body = encode_http_structured(Event(LEAST))

@@ -58,7 +58,7 @@ json_objects = st.dictionaries(
 
 @st.composite
 def attributes(draw: st.DrawFn) -> dict[str, Any]:
-    """The SDK's attributes: `time` is a datetime there, which it would invent if it were missing."""
+    """The SDK's attributes: `time` is a datetime, and invented where it is missing."""
     made: dict[str, Any] = {
         "specversion": "1.0",
         "id": draw(filled),

@@ -21,7 +21,7 @@ from triggers.http_client import (
     HttpClient,
     Limits,
     Request,
-    _first_connected,
+    first_connected,
 )
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -81,9 +81,7 @@ class Subscriber:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        self.requests.append(
-            {"client": scope["client"], "headers": scope["headers"], "body": body}
-        )
+        self.requests.append({"client": scope["client"], "headers": scope["headers"], "body": body})
         status, answer = 202, b""
         if scope["path"] == "/echo":
             status, answer = 200, body
@@ -345,7 +343,7 @@ def test_the_next_address_is_tried_where_the_first_refuses(run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             refusing, listening = ("127.0.0.1", closed_port()), listener.getsockname()
             places = [(socket.AF_INET, refusing), (socket.AF_INET, listening)]
-            with await _first_connected(places) as connected:
+            with await first_connected(places) as connected:
                 assert connected.getpeername() == listening
 
     run(main())
@@ -357,7 +355,7 @@ def test_the_next_address_is_tried_beside_one_that_dallies(run: Run, hanging_por
         with socket.create_server(("127.0.0.1", 0)) as listener:
             dallying, listening = ("127.0.0.1", hanging_port), listener.getsockname()
             places = [(socket.AF_INET, dallying), (socket.AF_INET, listening)]
-            with await _first_connected(places) as connected:
+            with await first_connected(places) as connected:
                 assert connected.getpeername() == listening
         assert open_sockets() == sockets
 

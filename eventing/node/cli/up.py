@@ -1,0 +1,86 @@
+"""`eventing up`: run a node until it is told to stop."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT, NodeConfig
+
+
+@click.command("up")
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+)
+@click.option("--reload", is_flag=True, help="Make changed files live as they are saved.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the ingress.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the ingress.")
+@click.option(
+    "--admin-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of the admin API. Whoever reaches it may do everything.",
+)
+@click.option(
+    "--admin-port", default=DEFAULT_ADMIN_PORT, show_default=True, help="Port of the admin API."
+)
+@click.option(
+    "--data",
+    default=DEFAULT_DATA,
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the brokers and of what is applied.",
+)
+@click.option(
+    "--grace",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that what is in flight has to end at shutdown.",
+)
+@click.option(
+    "--max-event-bytes",
+    default=16 << 20,
+    show_default=True,
+    type=click.IntRange(1024),
+    help="Size of an event the ingress takes.",
+)
+def command(
+    paths: tuple[Path, ...],
+    reload: bool,
+    host: str,
+    port: int,
+    admin_host: str,
+    admin_port: int,
+    data: Path,
+    grace: float,
+    max_event_bytes: int,
+) -> int:
+    """Run a node from PATHS: YAML files, Python files, or folders of both.
+
+    SIGTERM and Ctrl-C stop it: it takes no more events, lets what is in flight end, and exits 0.
+    A second signal ends it at once; nothing that was accepted is lost then either.
+    """
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s"
+    )
+    # Imported late: the checks of the arguments above need none of it.
+    from eventing.node.process import run_node
+
+    return run_node(
+        NodeConfig(
+            paths=paths,
+            data=data,
+            host=host,
+            port=port,
+            admin_host=admin_host,
+            admin_port=admin_port,
+            reload=reload,
+            grace=grace,
+            max_event_bytes=max_event_bytes,
+        )
+    )

@@ -1,0 +1,122 @@
+"""Every resource as `get` and `describe` show it: what it is, whether it is ready, how it does."""
+
+import dataclasses
+from typing import Any
+
+from eventing.node.node import Node
+from eventing.node.wiring import Discovered, Key
+from eventing.resources import Resource, to_document
+
+Item = dict[str, Any]
+"""`kind`, `namespace`, `name`, `ready`, `reason`, `message`, `source` (file:line:column, "" where
+implicit), `applied` (it came by apply), `document` (as written, None where implicit), `status`
+(figures by kind)."""
+
+
+async def inventory(node: Node) -> list[Item]:
+    """All of them: those of files and `apply`, functions that only code declares, the default
+    broker."""
+    stats = {key: await broker.stats() for key, broker in node.runtime.brokers.items()}
+    items = [_item(node, resource) for resource in node.resources().values()]
+    known = {(item["kind"], item["namespace"], item["name"]) for item in items}
+    for key, found in node.runtime.wiring.discovered.items():
+        if key in node.runtime.wiring.functions and ("Function", *key.split("/")) not in known:
+            items.append(_discovered_item(found))
+    for key in node.runtime.brokers:
+        namespace, name = key.split("/")
+        if ("Broker", namespace, name) not in known:
+            items.append(_implicit("Broker", namespace, name))
+    for item in items:
+        key = f"{item['namespace']}/{item['name']}"
+        match item["kind"]:
+            case "Broker" if key in stats:
+                figures = stats[key]
+                item["status"] = {
+                    "url": f"{node.ingress_url}/{key}",
+                    "head": figures.head,
+                    "events": figures.events,
+                    "bytes": figures.bytes,
+                    "unrouted": node.runtime.unrouted(key),
+                }
+            case "Trigger" if key in node.runtime.triggers:
+                item["status"] = _trigger_status(node, key, stats)
+            case "Function":
+                item["status"] = _function_status(node, key)
+    return items
+
+
+def _item(node: Node, resource: Resource) -> Item:
+    identity = resource.identity
+    condition = node.condition(identity)
+    return {
+        "kind": identity.kind,
+        "namespace": identity.namespace,
+        "name": identity.name,
+        "ready": condition.ready,
+        "reason": condition.reason,
+        "message": condition.message,
+        "source": str(resource.source),
+        "applied": node.is_applied(identity),
+        "document": to_document(resource),
+        "status": {},
+    }
+
+
+def _implicit(kind: str, namespace: str, name: str, source: str = "") -> Item:
+    return {
+        "kind": kind,
+        "namespace": namespace,
+        "name": name,
+        "ready": True,
+        "reason": "",
+        "message": "",
+        "source": source,
+        "applied": False,
+        "document": None,
+        "status": {},
+    }
+
+
+def _discovered_item(found: Discovered) -> Item:
+    source = f"{found.file}:{found.line}"
+    return _implicit("Function", found.namespace, found.name, source)
+
+
+def _trigger_status(node: Node, key: Key, stats: dict[Key, Any]) -> Item:
+    running = node.runtime.triggers[key]
+    plan = running.plan
+    figures = stats[plan.broker].subscriptions.get(key) if plan.broker in stats else None
+    status: Item = {
+        "broker": plan.broker,
+        "subscriber": str(plan.destination) if plan.destination is not None else "",
+        "filter": str(plan.filter),
+        "order": plan.order,
+    }
+    if figures is not None:
+        status |= dataclasses.asdict(figures)
+    if running.dispatcher is not None:
+        status |= dataclasses.asdict(running.dispatcher.counters)
+    return status
+
+
+def _function_status(node: Node, key: Key) -> Item:
+    pool = node.runtime.pools.get(key)
+    found = node.runtime.wiring.functions.get(key)
+    if pool is None or found is None:
+        return {}
+    stats = pool.stats()
+    seconds = stats.cold_start_seconds
+    return {
+        "handler": found.revision.handler,
+        "ready": stats.ready,
+        "starting": stats.starting,
+        "draining": stats.draining,
+        "inFlight": stats.in_flight,
+        "waiting": stats.waiting,
+        "answered": stats.answered,
+        "coldStarts": stats.cold_starts,
+        "coldStartSeconds": list(seconds),
+        "restarts": stats.restarts,
+        "kills": stats.kills,
+        "errors": list(stats.errors),
+    }

@@ -1,0 +1,6 @@
+"""Puts the contract suite beside the tests within reach of their imports."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
