@@ -164,13 +164,20 @@ def events(
         yield head + f"{prefix}-{number}".encode() + tail
 
 
-def batches(path: str, count: int, *, size: int = 1024, batch: int = 100) -> Iterator[bytes]:
+def batches(
+    path: str,
+    count: int,
+    *,
+    type: str = "com.example.bench",
+    size: int = 1024,
+    batch: int = 100,
+) -> Iterator[bytes]:
     """`count` events in requests of `batch` each (`application/cloudevents-batch+json`)."""
     text = "x" * size
     prefix = os.urandom(4).hex()
     for start in range(0, count, batch):
         items = ",".join(
-            '{"specversion":"1.0","type":"com.example.bench","source":"/bench",'
+            f'{{"specversion":"1.0","type":"{type}","source":"/bench",'
             f'"id":"{prefix}-{number}","datacontenttype":"text/plain","data":"{text}"}}'
             for number in range(start, min(start + batch, count))
         )

@@ -142,11 +142,11 @@ async def through_a_worker(project: Project, handler: str, outstanding: int) -> 
 
 async def run() -> None:
     print(f"µs CPU a call, best of {ROUNDS} rounds of {CALLS:,}; 1 KiB events")
-    print(f"{'outstanding':<44}" + "".join(f"{number:>8}" for number in OUTSTANDING))
+    print(f"{'outstanding':<52}" + "".join(f"{number:>8}" for number in OUTSTANDING))
     for sync in (True, False):
         costs = [await alone(sync, number) for number in OUTSTANDING]
         name = f"the pool alone, {'sync' if sync else 'async'} handler"
-        print(f"{name:<44}" + "".join(f"{cost:8.2f}" for cost in costs))
+        print(f"{name:<52}" + "".join(f"{cost:8.2f}" for cost in costs))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "app.py"
         path.write_text(APP)
@@ -157,9 +157,9 @@ async def run() -> None:
                     await through_a_worker(project, handler, number) for number in OUTSTANDING
                 ]
                 name = f"the node's side of one worker, {handler} handler"
-                print(f"{name:<44}" + "".join(f"{cost:8.2f}" for cost, _ in measured))
+                print(f"{name:<52}" + "".join(f"{cost:8.2f}" for cost, _ in measured))
                 if handler == "sync":
-                    print(f"{'  calls sent ahead':<44}" + "".join(f"{n:>8}" for _, n in measured))
+                    print(f"{'  calls sent ahead':<52}" + "".join(f"{n:>8}" for _, n in measured))
         finally:
             await project.close()
 

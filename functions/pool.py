@@ -197,6 +197,7 @@ class Pool:
             self._fail(job, f"killed: still running {grace:g} s after shutdown began", now)
         for job in unbegun:
             self._load.leave(now)
+            self._answered += 1
             reason = f"{self.revision.name} was shut down before it began"
             self._finish(job, Response(503, reason=reason, retry_after=1.0))
         self._wind_down(now)

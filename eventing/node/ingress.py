@@ -101,7 +101,7 @@ class Ingress:
             await _decline(scope["type"], receive, send)
             return
         try:
-            broker, headers = self._admit(scope)
+            broker, headers = self._admit(scope["method"], scope["path"], scope["headers"])
             # No deadline here: until its body begins, a request is no worse than an idle
             # connection, and a timer would cost every request.
             message = await receive()
@@ -110,16 +110,7 @@ class Ingress:
             body = message.get("body", b"")
             if message.get("more_body") or len(body) > self._max_event_bytes:
                 body = await self._whole_body(body, message, headers, receive)
-            events = decode_http(scope["headers"], body, headers.get(b"content-type", b""))
-            if len(body) > self._max_event_bytes:
-                self._check_each(events)
-            for event in events:
-                # In place: the event is not out of the ingress's hands yet.
-                attributes = event.attributes
-                ttl = attributes.get("knativebrokerttl")
-                attributes["knativebrokerttl"] = INITIAL_TTL if ttl is None else _lowered(ttl)
-            if b"traceparent" in headers:
-                _continue_trace(events, scope["headers"])
+            events = self._events(scope["headers"], headers, body)
             if events:
                 await broker.publish(events)
             start, end = ACCEPTED
@@ -133,15 +124,41 @@ class Ingress:
         await send(start)
         await send(end)
 
-    def _admit(self, scope: Scope) -> "tuple[Publishes, HeaderMap]":
+    def accept(self, path: str, headers: Headers, body: bytes) -> "asyncio.Future[list[int]] | None":
+        """Publish a POST that is here as a whole, without any of ASGI's machinery.
+
+        None: there is something to say about it that calling the app says; nothing was kept.
+        """
+        try:
+            broker, header_map = self._admit("POST", path, headers)
+            events = self._events(headers, header_map, body)
+        except Exception:
+            return None
+        return broker.publish(events) if events else None
+
+    def _events(self, headers: Headers, header_map: HeaderMap, body: bytes) -> list[Event]:
+        """The request's events as they enter the log. Raises InvalidEvent and EventTooLarge."""
+        events = decode_http(headers, body, header_map.get(b"content-type", b""))
+        if len(body) > self._max_event_bytes:
+            self._check_each(events)
+        for event in events:
+            # In place: the event is not out of the ingress's hands yet.
+            attributes = event.attributes
+            ttl = attributes.get("knativebrokerttl")
+            attributes["knativebrokerttl"] = INITIAL_TTL if ttl is None else _lowered(ttl)
+        if b"traceparent" in header_map:
+            _continue_trace(events, headers)
+        return events
+
+    def _admit(
+        self, method: str, path: str, header_list: Headers
+    ) -> "tuple[Publishes, HeaderMap]":
         """All that can be said before the body comes."""
         if self.draining:
             raise Refused(DRAINING)
-        method: str = scope["method"]
         if method != "POST":
             # The web hook handshake is about the address alone (HTTP 1.1 Web Hooks, section 4).
             raise Refused(HANDSHAKE if method == "OPTIONS" else METHOD_NOT_ALLOWED)
-        path: str = scope["path"]
         try:
             root, namespace, name = path.split("/")
         except ValueError:
@@ -152,7 +169,7 @@ class Ingress:
             raise Refused(
                 refuse(400, f"the path is {shown(path)}; send events to /{{namespace}}/{{broker}}")
             )
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers: dict[bytes, bytes] = dict(header_list)
         if self._authorize is not None:
             denied = self._authorize(namespace, name, headers)
             if denied is not None:

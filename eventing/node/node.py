@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eventing.errors import UserError
@@ -19,6 +20,7 @@ from eventing.node.applied import AppliedResources
 from eventing.node.checks import check
 from eventing.node.config import NodeConfig
 from eventing.node.ingress import Ingress
+from eventing.node.ingress_protocol import IngressProtocol
 from eventing.node.log_store import LogStore
 from eventing.node.projects import Projects
 from eventing.node.runtime import Runtime
@@ -258,7 +260,13 @@ class Node:
             admin_app(self), config.admin_host, config.admin_port, option="--admin-port"
         )
         await self._admin_server.start()
-        self._ingress_server = HttpServer(self.ingress, config.host, config.port, option="--port")
+        self._ingress_server = HttpServer(
+            self.ingress,
+            config.host,
+            config.port,
+            option="--port",
+            protocol=partial(IngressProtocol, self.ingress),
+        )
         await self._ingress_server.start()
         where = {
             "pid": os.getpid(),

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from eventing.errors import UserError
 
@@ -22,16 +23,25 @@ class Server(uvicorn.Server):
 class HttpServer:
     """Serves one ASGI app on one socket until it is closed.
 
-    `address` is known after `start`, port 0 resolved. Raises UserError where the port is taken.
+    `url` and `port` are known after `start`, port 0 resolved. `option` names the command line's
+    option for the port in errors; `protocol` makes the protocol of each connection.
     """
 
-    def __init__(self, app: Any, host: str, port: int, *, option: str, backlog: int = 2048) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        *,
+        option: str,
+        protocol: Callable[..., asyncio.Protocol] = HttpToolsProtocol,
+    ) -> None:
         self.host = host
         self.port = port
         self._option = option
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=protocol,  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -41,7 +51,6 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            backlog=backlog,
             timeout_keep_alive=75,
         )
         config.load()

@@ -11,56 +11,17 @@ API_VERSIONS = {
 }
 """Every kind of this version with the one apiVersion it has."""
 
-UNSUPPORTED_KINDS = frozenset(
-    [
-        "EventType",
-        "EventPolicy",
-        "RequestReply",
-        "ApiServerSource",
-        "ContainerSource",
-        "IntegrationSource",
-        "KafkaSource",
-        "PingSource",
-        "SinkBinding",
-        "GitHubSource",
-        "GitLabSource",
-        "RabbitmqSource",
-        "RedisStreamSource",
-        "IntegrationSink",
-        "JobSink",
-        "KafkaSink",
-        "Channel",
-        "InMemoryChannel",
-        "KafkaChannel",
-        "Parallel",
-        "Sequence",
-        "Subscription",
-        "Configuration",
-        "DomainMapping",
-        "Revision",
-        "Route",
-        "Service",
-        "KnativeEventing",
-        "KnativeServing",
-        "RabbitmqBrokerConfig",
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "CronJob",
-        "CustomResourceDefinition",
-        "DaemonSet",
-        "Deployment",
-        "Endpoints",
-        "Ingress",
-        "Job",
-        "NetworkPolicy",
-        "PersistentVolume",
-        "PersistentVolumeClaim",
-        "Pod",
-        "ReplicaSet",
-        "Role",
-        "RoleBinding",
-        "ServiceAccount",
-        "StatefulSet",
-    ]
-)
+_UNSUPPORTED = """
+EventType EventPolicy RequestReply
+ApiServerSource ContainerSource IntegrationSource KafkaSource PingSource SinkBinding
+GitHubSource GitLabSource RabbitmqSource RedisStreamSource
+IntegrationSink JobSink KafkaSink
+Channel InMemoryChannel KafkaChannel Parallel Sequence Subscription
+Configuration DomainMapping Revision Route Service
+KnativeEventing KnativeServing RabbitmqBrokerConfig
+ClusterRole ClusterRoleBinding CronJob CustomResourceDefinition DaemonSet Deployment Endpoints
+Ingress Job NetworkPolicy PersistentVolume PersistentVolumeClaim Pod ReplicaSet Role RoleBinding
+ServiceAccount StatefulSet
+"""
+UNSUPPORTED_KINDS = frozenset(_UNSUPPORTED.split())
 """Kinds of Knative and Kubernetes that stand in documents made for them."""

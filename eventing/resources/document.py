@@ -151,16 +151,10 @@ class _Composer:
                 continue
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 node, anchor, siblings = open_nodes.pop()
-                node.end = event.end_mark.index
-                if isinstance(node, MappingNode):
-                    self._fill_mapping(node, children)
-                else:
-                    node.items = children
-                    node.value = [child.value for child in children]
-                node.weight += sum(child.weight for child in children)
-                children = siblings
+                self._fill(node, children, event.end_mark.index)
                 if anchor is not None:
                     self.anchors[anchor] = node
+                children = siblings
             elif kind is yaml.AliasEvent:
                 node = self._aliased(event)
                 self.nodes += node.weight - 1
@@ -228,6 +222,15 @@ class _Composer:
         if node is None:
             raise _Refused(event.start_mark, "this alias stands inside what it refers to")
         return node
+
+    def _fill(self, node: MappingNode | SequenceNode, children: list[Node], end: int) -> None:
+        node.end = end
+        node.weight += sum(child.weight for child in children)
+        if isinstance(node, MappingNode):
+            self._fill_mapping(node, children)
+        else:
+            node.items = children
+            node.value = [child.value for child in children]
 
     def _fill_mapping(self, mapping: MappingNode, children: list[Node]) -> None:
         entries = mapping.entries

@@ -1,10 +1,11 @@
 """How a function scales: `spec.scale`, Knative's annotations, and what comes of the two."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
+from pydantic.alias_generators import to_camel
 
 from eventing.resources.durations import parse_duration, parse_go_duration
 from eventing.resources.fields import Count, Duration, Number
@@ -20,25 +21,30 @@ _LONGEST_WINDOW = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Bounds and knobs of Knative's KPA; all times in seconds, percentages as such (70.0).
+    """What a function says of its scaling; None = it does not say. All times in seconds.
 
-    maximum 0 = no limit. target: what one worker should have in flight (or take a second, where
-    the metric is rps); None = from the function's concurrency. retention: how long the last worker
-    stays after the decision to scale to zero.
+    min, max, initial, activation: workers; max 0 = no limit. target: what one worker should have
+    in flight, or take a second where the metric is rps. window, scale_down_delay: of averaging, of
+    waiting before fewer workers are kept. retention: how long the last one stays after that.
     """
 
-    minimum: int = 0
-    maximum: int = 0
-    initial: int = 1
-    activation: int = 1
-    metric: Metric = "concurrency"
+    min: int | None = None
+    max: int | None = None
+    initial: int | None = None
+    activation: int | None = None
+    metric: Metric | None = None
     target: float | None = None
-    target_utilization_percentage: float = 70.0
-    window: float = 60.0
-    panic_window_percentage: float = 10.0
-    panic_threshold_percentage: float = 200.0
-    scale_down_delay: float = 0.0
-    retention: float = 0.0
+    target_utilization_percentage: float | None = None
+    window: float | None = None
+    panic_window_percentage: float | None = None
+    panic_threshold_percentage: float | None = None
+    scale_down_delay: float | None = None
+    retention: float | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that were said, by name."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if value is not None}
 
 
 def _window(shortest: float) -> AfterValidator:
@@ -71,7 +77,8 @@ class ScaleSpec(Model):
 
 def _count(low: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and low <= int(text[:20]) < 2**31):
+        is_number = text.isascii() and text.isdecimal() and len(text) <= 10
+        if not is_number or not low <= int(text) < 2**31:
             raise ValueError(f'"{text[:40]}" is no whole number from {low} up')
         return int(text)
 
@@ -110,97 +117,78 @@ def _metric(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Knob:
-    """One setting: its name in `Scaling`, in `spec.scale`, and how its annotation reads."""
+    """One setting: how its annotation reads, its field in `spec.scale`, its name in `Scaling`."""
 
-    name: str
-    field: str
-    alias: str
     read: Callable[[str], Any]
+    field: str
+    name: str
 
 
-_KNOBS = {
-    "min-scale": _Knob("minimum", "min", "min", _count(0)),
-    "max-scale": _Knob("maximum", "max", "max", _count(0)),
-    "initial-scale": _Knob("initial", "initial", "initial", _count(0)),
-    "activation-scale": _Knob("activation", "activation", "activation", _count(1)),
-    "metric": _Knob("metric", "metric", "metric", _metric),
-    "target": _Knob("target", "target", "target", _number(0.01)),
-    "target-utilization-percentage": _Knob(
-        "target_utilization_percentage",
-        "target_utilization_percentage",
-        "targetUtilizationPercentage",
-        _number(1, 100),
-    ),
-    "window": _Knob("window", "window", "window", _seconds(6)),
-    "panic-window-percentage": _Knob(
-        "panic_window_percentage",
-        "panic_window_percentage",
-        "panicWindowPercentage",
-        _number(1, 100),
-    ),
-    "panic-threshold-percentage": _Knob(
-        "panic_threshold_percentage",
-        "panic_threshold_percentage",
-        "panicThresholdPercentage",
-        _number(110, 1000),
-    ),
-    "scale-down-delay": _Knob(
-        "scale_down_delay", "scale_down_delay", "scaleDownDelay", _seconds(0)
-    ),
-    "scale-to-zero-pod-retention-period": _Knob(
-        "retention",
-        "scale_to_zero_pod_retention_period",
-        "scaleToZeroPodRetentionPeriod",
-        _seconds(0),
-    ),
+_READERS: dict[str, Callable[[str], Any]] = {
+    "min-scale": _count(0),
+    "max-scale": _count(0),
+    "initial-scale": _count(0),
+    "activation-scale": _count(1),
+    "metric": _metric,
+    "target": _number(0.01),
+    "target-utilization-percentage": _number(1, 100),
+    "window": _seconds(6),
+    "panic-window-percentage": _number(1, 100),
+    "panic-threshold-percentage": _number(110, 1000),
+    "scale-down-delay": _seconds(0),
+    "scale-to-zero-pod-retention-period": _seconds(0),
 }
-_CAMEL_CASE = {
-    "".join((first, *map(str.capitalize, rest))): name
-    for name in _KNOBS
-    for first, *rest in [name.split("-")]
-    if rest
-}
-WITHOUT_EFFECT = ("class", "target-burst-capacity", "metric-aggregation-algorithm")
+
+
+def _knobs() -> Iterator[tuple[str, _Knob]]:
+    """Every annotation in both of its spellings: `min-scale` and Knative's older `minScale`."""
+    for annotation, read in _READERS.items():
+        field = annotation.removesuffix("-scale").replace("-", "_")
+        name = "retention" if field.endswith("retention_period") else field
+        knob = _Knob(read, field, name)
+        yield ANNOTATION_PREFIX + annotation, knob
+        yield ANNOTATION_PREFIX + to_camel(annotation.replace("-", "_")), knob
+
+
+_KNOBS = dict(_knobs())
+_WITHOUT_EFFECT = tuple(
+    ANNOTATION_PREFIX + name
+    for name in (
+        *("class", "target-burst-capacity", "targetBurstCapacity"),
+        *("metric-aggregation-algorithm", "metricAggregationAlgorithm"),
+    )
+)
 """Annotations of Knative that change nothing here: there is one autoscaler and no activator."""
 
 _KPA = "kpa.autoscaling.knative.dev"
 
 
-def _knob(annotation: str) -> _Knob | None:
-    name = annotation.removeprefix(ANNOTATION_PREFIX)
-    return _KNOBS.get(_CAMEL_CASE.get(name, name))
-
-
 def annotation_faults(annotations: dict[str, str]) -> Iterator[Fault]:
     """What is wrong with the autoscaling annotations, one by one."""
     for annotation, text in annotations.items():
-        if not annotation.startswith(ANNOTATION_PREFIX):
-            continue
-        knob = _knob(annotation)
-        if knob is not None:
+        if annotation in _KNOBS:
             try:
-                knob.read(text)
+                _KNOBS[annotation].read(text)
             except ValueError as error:
                 yield (annotation,), str(error)
-        elif annotation.removeprefix(ANNOTATION_PREFIX) not in WITHOUT_EFFECT:
-            known = [f"{ANNOTATION_PREFIX}{name}" for name in _KNOBS]
+        elif annotation.startswith(ANNOTATION_PREFIX) and annotation not in _WITHOUT_EFFECT:
+            known = [ANNOTATION_PREFIX + name for name in _READERS]
             yield (annotation,), f"unknown annotation; {suggestion(annotation, known)}"
 
 
 def annotations_without_effect(annotations: dict[str, str]) -> Iterator[Fault]:
     for annotation, text in annotations.items():
-        name = annotation.removeprefix(ANNOTATION_PREFIX)
-        if name != annotation and name in WITHOUT_EFFECT and text != _KPA:
+        if annotation in _WITHOUT_EFFECT and text != _KPA:
             yield ("metadata", "annotations", annotation), "has no effect in this version"
 
 
 def scaling(spec: ScaleSpec | None, annotations: dict[str, str]) -> Scaling:
     """The two together; both must be free of faults, and no knob be set in both."""
-    values: dict[str, Any] = {}
-    for annotation, text in annotations.items():
-        knob = _knob(annotation) if annotation.startswith(ANNOTATION_PREFIX) else None
-        if knob is not None:
-            values[knob.name] = knob.read(text)
+    values = {
+        _KNOBS[annotation].name: _KNOBS[annotation].read(text)
+        for annotation, text in annotations.items()
+        if annotation in _KNOBS
+    }
     for knob in _KNOBS.values():
         value = getattr(spec, knob.field, None)
         if value is not None:
@@ -213,27 +201,23 @@ def conflicts(spec: ScaleSpec | None, annotations: dict[str, str]) -> Iterator[F
     """Knobs set twice, and bounds that can't hold together; paths are those of a Function."""
     places: dict[str, Path] = {}
     for annotation in annotations:
-        knob = _knob(annotation) if annotation.startswith(ANNOTATION_PREFIX) else None
-        if knob is None:
+        if annotation not in _KNOBS:
             continue
+        knob = _KNOBS[annotation]
         path = ("metadata", "annotations", annotation)
         if getattr(spec, knob.field, None) is not None:
-            yield path, f'is set as "spec.scale.{knob.alias}" too; keep one of them'
+            yield path, f'is set as "spec.scale.{to_camel(knob.field)}" too; keep one of them'
         elif knob.name in places:
             yield path, f'is set as "{places[knob.name][-1]}" too; keep one of them'
         places.setdefault(knob.name, path)
-    result = scaling(spec, annotations)
-
-    def place(name: str) -> Path:
-        field = next(knob for knob in _KNOBS.values() if knob.name == name)
-        return places.get(name, ("spec", "scale", field.alias))
-
-    if result.maximum and result.maximum < result.minimum:
-        yield place("maximum"), f"{result.maximum} is below the minimum of {result.minimum}"
-    if result.maximum and result.maximum < result.activation:
-        yield (
-            place("activation"),
-            f"{result.activation} is above the maximum of {result.maximum}",
-        )
-    if result.maximum and result.maximum < result.initial:
-        yield place("initial"), f"{result.initial} is above the maximum of {result.maximum}"
+    found = scaling(spec, annotations)
+    if not found.max:
+        return
+    if found.min is not None and found.max < found.min:
+        path = places.get("max", ("spec", "scale", "max"))
+        yield path, f"{found.max} is below the minimum of {found.min}"
+    for name in ("initial", "activation"):
+        count = getattr(found, name)
+        if count is not None and found.max < count:
+            path = places.get(name, ("spec", "scale", name))
+            yield path, f"{count} is above the maximum of {found.max}"

@@ -34,7 +34,7 @@ def complaints(rest: str, annotations: str = "") -> list[str]:
 def test_a_handler_is_all_it_needs() -> None:
     plain = function()
     assert (plain.timeout, plain.concurrency, plain.memory) == (30.0, 1, None)
-    assert plain.scaling == Scaling()
+    assert plain.scaling.given() == {}
     assert plain.env == {}
 
 
@@ -112,7 +112,7 @@ def test_a_mistaken_environment_is_told(env: str, complaint: str) -> None:
 
 def test_scale_is_a_field() -> None:
     scaling = function("  scale: {min: 1, max: 4, window: PT2M, target: 10, metric: rps}\n").scaling
-    assert scaling == Scaling(minimum=1, maximum=4, window=120.0, target=10, metric="rps")
+    assert scaling == Scaling(min=1, max=4, window=120.0, target=10, metric="rps")
 
 
 def test_scale_may_be_knatives_annotations() -> None:
@@ -121,7 +121,7 @@ def test_scale_may_be_knatives_annotations() -> None:
       autoscaling.knative.dev/scale-to-zero-pod-retention-period: 1m5s,
       autoscaling.knative.dev/target-utilization-percentage: "80.5"}"""
     assert function(annotations=annotations).scaling == Scaling(
-        minimum=1, maximum=4, window=120.0, retention=65.0, target_utilization_percentage=80.5
+        min=1, max=4, window=120.0, retention=65.0, target_utilization_percentage=80.5
     )
 
 

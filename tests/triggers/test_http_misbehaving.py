@@ -75,6 +75,7 @@ class Raw:
     def __init__(self, handler: Handler) -> None:
         self.connections = 0
         self._handler = handler
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Raw":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=512)
@@ -84,15 +85,23 @@ class Raw:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         self.connections += 1
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        # Cancelled is how a handler that would go on ends with its server.
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._handler(Peer(self.connections, reader, writer))
-        writer.close()
-        with suppress(ConnectionError):
+            writer.close()
             await writer.wait_closed()
+        writer.transport.abort()
+        self._serving.discard(task)
 
 
 class Told:
