@@ -1,6 +1,6 @@
 """Where a resource was read from, and the place of any of its fields, found again on demand.
 
-Keeps the document's text, not its tree: a tenth of the memory, and only an error asks for places.
+Keeps the document's text, not its tree: only an error or a warning ever asks for a place.
 """
 
 from dataclasses import dataclass, field

@@ -6,6 +6,7 @@ the source, for every style; escapes are the one thing to step over.
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from eventing.resources.nodes import ScalarNode
 
@@ -23,18 +24,14 @@ def offset_in_source(text: str, node: ScalarNode, offset: int) -> int:
     behind the value's end is just behind its last visible character.
     """
     value = node.text
-    offset = min(offset, len(value))
     before = value[:offset]
     visible_before = sum(character not in _WHITE for character in before)
-    at_visible = offset < len(value) and value[offset] not in _WHITE
     places = _visible(text, node)
     last = _content_start(text, node)
-    for count, (start, end) in enumerate(places):
-        if count == visible_before and at_visible:
-            return start
+    for _, end in islice(places, visible_before):
         last = end
-        if count + 1 == visible_before and not at_visible:
-            break
+    if offset < len(value) and value[offset] not in _WHITE:
+        return next(places, (last, last))[0]
     trailing = len(before) - len(before.rstrip(_WHITE))
     line_end = text.find("\n", last)
     return min(last + trailing, line_end if line_end >= 0 else len(text))

@@ -204,7 +204,7 @@ def conflicts(spec: ScaleSpec | None, annotations: dict[str, str]) -> Iterator[F
         if annotation not in _KNOBS:
             continue
         knob = _KNOBS[annotation]
-        path = ("metadata", "annotations", annotation)
+        path: Path = ("metadata", "annotations", annotation)
         if getattr(spec, knob.field, None) is not None:
             yield path, f'is set as "spec.scale.{to_camel(knob.field)}" too; keep one of them'
         elif knob.name in places:

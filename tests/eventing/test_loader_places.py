@@ -73,6 +73,7 @@ def test_a_resource_made_in_code_has_no_line() -> None:
         ("  a: |1-\n    one\n", 1, (6, 5)),
         ("  a: |\n    one\n", 0, (6, 5)),
         ("  a: 'one'\n", 0, (5, 7)),
+        ("  a: '  one'\n", 1, (5, 8)),
         ("  a: &b !!str\n    >-\n    one\n", 1, (7, 6)),
         ("  a: >  # folded\n    one\n    two\n\n    three\n", 8, (9, 5)),
         ("  a: >-\n    one\n    two\n", 3, (6, 8)),

@@ -1,0 +1,82 @@
+"""The node's live record of what happens to events, read in the background."""
+
+import http.client
+import json
+import queue
+import socket
+import threading
+from types import TracebackType
+from typing import Any
+
+from eventing.errors import OperationError
+
+Record = dict[str, Any]
+"""See eventing.node.activity."""
+
+SILENCE = 45.0
+"""Seconds; a node that lives says something three times as often."""
+
+_END = None
+
+
+class StreamEnded(OperationError):
+    """The node is gone, or it shuts down."""
+
+
+class ActivityStream:
+    """Records in order, from before this was made until it is closed."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> None:
+        self._connection = connection
+        self._response = response
+        # A response that is read to its end drops its connection's socket.
+        self._socket = connection.sock
+        self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        if self._socket is not None:
+            self._socket.settimeout(SILENCE)
+        if not response.readline():
+            raise http.client.RemoteDisconnected("the stream ended at once")
+        self._reader = threading.Thread(target=self._read, name="activity", daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "ActivityStream":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def next(self, timeout: float | None = None) -> Record | None:
+        """The next record; None where none came for `timeout` seconds. Raises StreamEnded."""
+        try:
+            record = self._records.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if record is _END:
+            self._records.put(_END)
+            raise StreamEnded("the node is gone, or it shuts down; what it took it will go on with")
+        return record
+
+    def close(self) -> None:
+        if self._socket is not None:
+            try:
+                self._socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self._connection.close()
+
+    def _read(self) -> None:
+        try:
+            while text := self._response.readline():
+                if text.strip():
+                    self._records.put(json.loads(text))
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
+            # AttributeError: http.client's, for a response that was closed meanwhile.
+            pass
+        self._records.put(_END)
