@@ -107,7 +107,7 @@ class Dispatcher:
         self._outstanding = 0
         self._outcomes: list[Outcome] = []
         self._flush_scheduled = False
-        self._stopping = False
+        self._abandoned = False
         self._changed: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._receiving = self._loop.create_task(self._run(), name=f"dispatcher {trigger}")
@@ -120,15 +120,16 @@ class Dispatcher:
     async def stop(self, grace: float) -> bool:
         """Take no more, wait up to `grace` seconds for what is out to end and settle.
 
-        True if all of it did; the rest is handed out again after the next start.
+        True if all of it did; the rest is handed out again after the next start, and what its
+        attempts may yet answer counts for nothing.
         """
-        self._stopping = True
         self._receiving.cancel()
         await asyncio.wait([self._receiving])
         deadline = self._loop.time() + grace
         while self._outstanding:
             left = deadline - self._loop.time()
             if left <= 0:
+                self._abandoned = True
                 return False
             await asyncio.wait([self._change()], timeout=left)
         return True
@@ -176,6 +177,8 @@ class Dispatcher:
     def _finished(
         self, delivery: Delivery, route: Route, received_ns: int, response: Response
     ) -> None:
+        if self._abandoned:
+            return
         if response.replies and succeeded(response.status):
             response = self._admit_replies(delivery, response)
         now = self._clock()

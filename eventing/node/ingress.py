@@ -124,7 +124,9 @@ class Ingress:
         await send(start)
         await send(end)
 
-    def accept(self, path: str, headers: Headers, body: bytes) -> "asyncio.Future[list[int]] | None":
+    def accept(
+        self, path: str, headers: Headers, body: bytes
+    ) -> "asyncio.Future[list[int]] | None":
         """Publish a POST that is here as a whole, without any of ASGI's machinery.
 
         None: there is something to say about it that calling the app says; nothing was kept.
@@ -150,9 +152,7 @@ class Ingress:
             _continue_trace(events, headers)
         return events
 
-    def _admit(
-        self, method: str, path: str, header_list: Headers
-    ) -> "tuple[Publishes, HeaderMap]":
+    def _admit(self, method: str, path: str, header_list: Headers) -> "tuple[Publishes, HeaderMap]":
         """All that can be said before the body comes."""
         if self.draining:
             raise Refused(DRAINING)

@@ -62,7 +62,13 @@ class Node:
         self.stopping = False
         self.activity = Activity(self._observe)
         self.projects = Projects(self._log_line, spare=config.reload)
-        self.runtime = Runtime(config.data, self.projects.launcher, self.activity)
+        self.runtime = Runtime(
+            config.data,
+            self.projects.launcher,
+            self.projects.let_go,
+            self.activity,
+            scale_to_zero_grace=config.scale_to_zero_grace,
+        )
         self.ingress = Ingress(self.runtime.find_broker, max_event_bytes=config.max_event_bytes)
         self._applied = AppliedResources(config.data / "applied")
         self._changing = asyncio.Lock()
@@ -100,6 +106,7 @@ class Node:
         async with self._changing:
             ended = await self.runtime.stop(grace)
             await self.projects.close()
+        self.activity.publish({"record": "closing", "at": time.time()})
         if self._admin_server is not None:
             await self._admin_server.close(1.0)
         self._node_file.unlink(missing_ok=True)
@@ -123,6 +130,10 @@ class Node:
             fault = self.runtime.faults.get(f"{identity.namespace}/{identity.name}")
             if fault is not None:
                 return fault
+        if identity.kind == "Function":
+            pool = self.runtime.pools.get(f"{identity.namespace}/{identity.name}")
+            if pool is not None and pool.failing:
+                return Condition(False, "StartFailed", pool.stats().errors[-1])
         return self.runtime.wiring.conditions[identity]
 
     def readiness(self) -> str:
@@ -227,9 +238,11 @@ class Node:
         return list(found.values())
 
     async def _rewire(self, resources: Iterable[Resource]) -> None:
+        resources = list(resources)
         wiring = resolve(resources, self.projects.discovered, self.projects.failures)
         before = self.runtime.wiring.conditions
         await self.runtime.rewire(wiring)
+        await self.projects.let_go(self.runtime.code_in_use())
         for identity, condition in wiring.conditions.items():
             if not condition.ready and before.get(identity) != condition:
                 log.warning("%s is not ready: %s", identity, condition.message)

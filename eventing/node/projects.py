@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventing.errors import OperationError, UserError
-from eventing.node.wiring import Discovered, FunctionPlan
+from eventing.node.wiring import Code, Discovered
 from eventing.resources import Function, Resource
 from eventing.sdk.discovery import source_files
 from functions.output_lines import OnLog
@@ -21,7 +21,7 @@ NAMESPACE = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class Origin:
     """What a project is loaded from: files and folders below `root`, and handlers YAML names."""
 
     root: Path
@@ -32,13 +32,13 @@ class Code:
 
 @dataclass(slots=True)
 class _Loaded:
-    code: Code
+    origin: Origin
     project: Project
-    generation: int
+    code: Code
     discovered: tuple[Discovered, ...] = field(default=())
 
 
-def find_code(paths: Iterable[Path], resources: Iterable[Resource]) -> dict[Path, Code]:
+def find_projects(paths: Iterable[Path], resources: Iterable[Resource]) -> dict[Path, Origin]:
     """The projects among `paths`, by root: a folder, or the folder of a file. A folder without any
     function is none. Handlers belong to the innermost root above their YAML file; those that were
     applied, which have no file there, to the first. Raises UserError."""
@@ -67,7 +67,7 @@ def find_code(paths: Iterable[Path], resources: Iterable[Resource]) -> dict[Path
     for root, files in given.items():
         if handlers[root] or (files and source_files(files)):
             code_paths = tuple(files) or (root,)
-            found[root] = Code(root, code_paths, tuple(dict.fromkeys(handlers[root])))
+            found[root] = Origin(root, code_paths, tuple(dict.fromkeys(handlers[root])))
     return found
 
 
@@ -81,9 +81,9 @@ class Projects:
     def __init__(self, on_log: OnLog, *, spare: bool) -> None:
         self.failures: dict[Path, str] = {}
         self._on_log = on_log
-        self._keeps_spare = spare
+        self._keeps_spares = spare
         self._loaded: dict[Path, _Loaded] = {}
-        self._replaced: dict[tuple[Path, int], Project] = {}
+        self._replaced: dict[Code, Project] = {}
         self._spares: dict[Path, Spare] = {}
         self._generation = 0
 
@@ -91,98 +91,103 @@ class Projects:
     def discovered(self) -> list[Discovered]:
         return [each for loaded in self._loaded.values() for each in loaded.discovered]
 
-    def launcher(self, plan: FunctionPlan) -> Launcher:
-        return self._loaded[plan.project].project.launcher
+    def launcher(self, code: Code) -> Launcher:
+        """Of the version that is live."""
+        return self._loaded[code.project].project.launcher
 
     async def load(self, paths: Iterable[Path], resources: Iterable[Resource]) -> None:
         """Load what is new or asks for other handlers, forget what is gone. What fails is told in
         `failures`, and an older version of it goes on."""
-        wanted = find_code(paths, resources)
-        changed = [
-            code
-            for root, code in wanted.items()
-            if root not in self._loaded or self._loaded[root].code != code
-        ]
-        for root in [root for root in self._loaded if root not in wanted]:
-            self._retire(self._loaded.pop(root))
-        for root in [root for root in self.failures if root not in wanted]:
-            del self.failures[root]
-        await asyncio.gather(*(self._load(code) for code in changed))
+        wanted = find_projects(paths, resources)
+        new = [origin for origin in wanted.values() if not self._is_live(origin)]
+        self._forget_all_but(wanted)
+        await asyncio.gather(*(self._load(origin) for origin in new))
 
     async def reload(
-        self, paths: Iterable[Path], resources: Iterable[Resource], changed: Sequence[Path]
+        self, paths: Iterable[Path], resources: Iterable[Resource], changed: Iterable[Path]
     ) -> list[str]:
         """Load again the projects that `changed` files belong to, and any new one; returns why
-        those that fail do. Where one fails, none is replaced."""
+        those that fail do, whose old versions go on."""
         python = [path for path in changed if path.suffix == ".py"]
-        wanted = find_code(paths, resources)
-        for root, code in wanted.items():
-            loaded = self._loaded.get(root)
+        wanted = find_projects(paths, resources)
+        for root, origin in wanted.items():
             touched = any(path.is_relative_to(root.resolve()) for path in python)
-            if loaded is None or loaded.code != code or touched or root in self.failures:
-                await self._load(code)
-        if self.failures:
-            return list(self.failures.values())
-        for root in [root for root in self._loaded if root not in wanted]:
-            self._retire(self._loaded.pop(root))
-        return []
+            if touched or root in self.failures or not self._is_live(origin):
+                await self._load(origin)
+        self._forget_all_but(wanted)
+        return list(self.failures.values())
 
-    async def retire_replaced(self) -> None:
-        """End the processes of replaced code; only once no call on it is left."""
-        replaced, self._replaced = self._replaced, {}
-        await asyncio.gather(*(project.close() for project in replaced.values()))
+    async def let_go(self, in_use: set[Code]) -> None:
+        """End the processes of replaced code that no pool has calls on any more."""
+        over = [code for code in self._replaced if code not in in_use]
+        await asyncio.gather(*(self._replaced.pop(code).close() for code in over))
 
     async def close(self) -> None:
         """End every process."""
         projects = [loaded.project for loaded in self._loaded.values()]
+        projects += self._replaced.values()
         spares = list(self._spares.values())
         self._loaded.clear()
+        self._replaced.clear()
         self._spares.clear()
         await asyncio.gather(
-            self.retire_replaced(),
-            *(project.close() for project in projects),
-            *(spare.close() for spare in spares),
+            *(project.close() for project in projects), *(spare.close() for spare in spares)
         )
 
-    async def _load(self, code: Code) -> None:
+    def _is_live(self, origin: Origin) -> bool:
+        loaded = self._loaded.get(origin.root)
+        return loaded is not None and loaded.origin == origin
+
+    async def _load(self, origin: Origin) -> None:
         try:
             project = await Project.start(
-                code.paths,
-                handlers=[handler for _, handler in code.handlers],
+                origin.paths,
+                handlers=[handler for _, handler in origin.handlers],
                 on_log=self._on_log,
-                spare=self._spares.pop(code.root, None),
+                spare=self._spares.pop(origin.root, None),
             )
         except (UserError, OperationError) as error:
-            self.failures[code.root] = str(error)
-            log.error("%s does not load:\n%s", code.root, error)
+            self.failures[origin.root] = str(error)
+            log.error("%s does not load:\n%s", origin.root, error)
+            self._keep_spare(origin.root)
             return
-        self.failures.pop(code.root, None)
+        self.failures.pop(origin.root, None)
         self._generation += 1
-        old = self._loaded.get(code.root)
-        if old is not None:
-            self._retire(old)
-        self._loaded[code.root] = _Loaded(
-            code, project, self._generation, _discovered(code, project, self._generation)
-        )
-        if self._keeps_spare:
-            self._spares[code.root] = Spare(project.modules, on_log=self._on_log)
+        code = Code(origin.root, self._generation)
+        self._retire(origin.root)
+        discovered = _discovered(origin, project, code)
+        self._loaded[origin.root] = _Loaded(origin, project, code, discovered)
+        self._keep_spare(origin.root)
 
-    def _retire(self, loaded: _Loaded) -> None:
-        self._replaced[loaded.code.root, loaded.generation] = loaded.project
+    def _keep_spare(self, root: Path) -> None:
+        if self._keeps_spares:
+            loaded = self._loaded.get(root)
+            modules = loaded.project.modules if loaded is not None else ()
+            self._spares[root] = Spare(modules, on_log=self._on_log)
+
+    def _forget_all_but(self, wanted: Mapping[Path, Origin]) -> None:
+        for root in [root for root in self._loaded if root not in wanted]:
+            self._retire(root)
+        for root in [root for root in self.failures if root not in wanted]:
+            del self.failures[root]
+
+    def _retire(self, root: Path) -> None:
+        loaded = self._loaded.pop(root, None)
+        if loaded is not None:
+            self._replaced[loaded.code] = loaded.project
 
 
-def _discovered(code: Code, project: Project, generation: int) -> tuple[Discovered, ...]:
+def _discovered(origin: Origin, project: Project, code: Code) -> tuple[Discovered, ...]:
     """Each function in the namespaces of the YAML that names it, else in the default one."""
     namespaces: dict[str, list[str]] = {}
-    for namespace, handler in code.handlers:
+    for namespace, handler in origin.handlers:
         namespaces.setdefault(handler, []).append(namespace)
     return tuple(
         Discovered(
             found.name,
             namespace,
             found.handler,
-            code.root,
-            generation,
+            code,
             found.sync,
             found.file,
             found.line,

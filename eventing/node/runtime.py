@@ -6,8 +6,9 @@ code serves before the old one is drained, a broker closes after all that settle
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from brokers.base import Broker, Subscription
 from brokers.embedded import EmbeddedBroker
 from eventing.errors import OperationError
 from eventing.node.activity import Activity, ObservedRouter
-from eventing.node.wiring import Condition, Destination, FunctionPlan, Key, TriggerPlan, Wiring
+from eventing.node.wiring import (
+    Code,
+    Condition,
+    Destination,
+    FunctionPlan,
+    Key,
+    TriggerPlan,
+    Wiring,
+)
 from functions.base import Service
 from functions.budget import WorkerBudget
 from functions.pool import Pool
@@ -35,7 +44,9 @@ IN_FLIGHT_HTTP = 100
 OLD_CODE_GRACE = 600.0
 """Seconds that calls begun on replaced code may take to end."""
 
-FindLauncher = Callable[[FunctionPlan], Launcher]
+FindLauncher = Callable[[Code], Launcher]
+LetGo = Callable[[set[Code]], Awaitable[None]]
+"""Told which code is still in use, whenever some of it no longer is."""
 
 
 @dataclass(slots=True)
@@ -48,7 +59,15 @@ class RunningTrigger:
 class Runtime:
     """What runs of a node. Use from its event loop only; `rewire` one at a time."""
 
-    def __init__(self, data: Path, find_launcher: FindLauncher, activity: Activity) -> None:
+    def __init__(
+        self,
+        data: Path,
+        find_launcher: FindLauncher,
+        let_go: LetGo,
+        activity: Activity,
+        *,
+        scale_to_zero_grace: float,
+    ) -> None:
         self.brokers: dict[Key, Broker] = {}
         self.pools: dict[Key, Pool] = {}
         self.triggers: dict[Key, RunningTrigger] = {}
@@ -57,11 +76,14 @@ class Runtime:
         self.wiring = Wiring()
         self._data = data
         self._find_launcher = find_launcher
+        self._let_go = let_go
+        self._scale_to_zero_grace = scale_to_zero_grace
         self._activity = activity
         self._routers: dict[Key, ObservedRouter] = {}
         self._client = HttpClient()
         self._budget = WorkerBudget()
         self._plans: dict[Key, FunctionPlan] = {}
+        self._draining: Counter[Code] = Counter()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def rewire(self, wiring: Wiring) -> None:
@@ -146,16 +168,37 @@ class Runtime:
             if self._plans.get(key) == plan:
                 continue
             old = self.pools.get(key)
-            pool = Pool(plan.revision, self._find_launcher(plan), plan.scale, budget=self._budget)
+            scale = replace(plan.scale, grace=self._scale_to_zero_grace)
+            pool = Pool(plan.revision, self._find_launcher(plan.code), scale, budget=self._budget)
+            pool.start()
             self.pools[key] = pool
-            self._plans[key] = plan
             if old is not None:
-                self._in_background(old.close(OLD_CODE_GRACE), f"drain {key}")
+                # Calls that no worker has begun run on the new code.
+                old.drain(pool)
+                self._retire_pool(key, old)
+            self._plans[key] = plan
 
     def _retire_pools(self) -> None:
         for key in [key for key in self.pools if key not in self.wiring.functions]:
+            self._retire_pool(key, self.pools.pop(key))
             del self._plans[key]
-            self._in_background(self.pools.pop(key).close(OLD_CODE_GRACE), f"drain {key}")
+
+    def _retire_pool(self, key: Key, pool: Pool) -> None:
+        """Let its calls end, then let go of its code."""
+        code = self._plans[key].code
+
+        async def drain() -> None:
+            await pool.close(OLD_CODE_GRACE)
+            self._draining[code] -= 1
+            await self._let_go(self.code_in_use())
+
+        self._draining[code] += 1
+        self._in_background(drain(), f"drain {key}")
+
+    def code_in_use(self) -> set[Code]:
+        """Every version of code that a pool runs, or still has calls on."""
+        running = {plan.code for plan in self._plans.values()}
+        return running | {code for code, pools in self._draining.items() if pools}
 
     # Triggers
 

@@ -21,7 +21,6 @@ from eventing.resources import (
     Place,
     Reference,
     Resource,
-    Scaling,
     Secret,
     Target,
     Trigger,
@@ -58,14 +57,21 @@ READY = Condition(True)
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """One version of a project's code: its root folder, and how often it was loaded."""
+
+    project: Path
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Discovered:
     """A function found in a project's code; what its decorator left out is None."""
 
     name: str
     namespace: str
     handler: str
-    project: Path
-    generation: int
+    code: Code
     sync: bool
     file: str
     line: int
@@ -101,13 +107,12 @@ class BrokerPlan:
 
 @dataclass(frozen=True, slots=True)
 class FunctionPlan:
-    """A function to run, from `project`'s code of `generation`."""
+    """A function to run, and the version of the code it runs on."""
 
     key: Key
     revision: Revision
     scale: ScaleConfig
-    project: Path
-    generation: int
+    code: Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +424,7 @@ def _function_plan(
         timeout = function.timeout if spec.timeout is not None else timeout
         concurrency = spec.concurrency if spec.concurrency is not None else concurrency
         memory = function.memory if function.memory is not None else memory
-        scale = _scale(function, scale)
+        scale = replace(scale, **function.scaling.given())
     namespace, _, name = key.partition("/")
     revision = Revision(
         name,
@@ -431,7 +436,7 @@ def _function_plan(
         memory,
         {**found.env, **environment},
     )
-    return FunctionPlan(key, revision, scale, found.project, found.generation)
+    return FunctionPlan(key, revision, scale, found.code)
 
 
 def _concurrency(given: int | None, sync: bool) -> int:
@@ -440,31 +445,3 @@ def _concurrency(given: int | None, sync: bool) -> int:
     if given is not None:
         return given
     return 1 if sync else 0
-
-
-def _scale(function: Function, decorated: ScaleConfig) -> ScaleConfig:
-    given = function.scaling
-    default = Scaling()
-    changed = {
-        ours: getattr(given, theirs)
-        for theirs, ours in _SCALE_FIELDS.items()
-        if getattr(given, theirs) != getattr(default, theirs)
-    }
-    return replace(decorated, **changed)
-
-
-_SCALE_FIELDS = {
-    "minimum": "min",
-    "maximum": "max",
-    "initial": "initial",
-    "activation": "activation",
-    "metric": "metric",
-    "target": "target",
-    "target_utilization_percentage": "target_utilization_percentage",
-    "window": "window",
-    "panic_window_percentage": "panic_window_percentage",
-    "panic_threshold_percentage": "panic_threshold_percentage",
-    "scale_down_delay": "scale_down_delay",
-    "retention": "retention",
-}
-"""Names of the settings in YAML's model and in the autoscaler's."""

@@ -36,9 +36,7 @@ class Kind(click.ParamType):
     def __init__(self, *, or_all: bool = False) -> None:
         self._more = [ALL] if or_all else []
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         word = str(value).lower()
         if word in self._more:
             return word
@@ -68,9 +66,7 @@ class QualifiedName(click.ParamType):
     def __init__(self, kind: str) -> None:
         self._kind = kind
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             return qualified(str(value))
         except ValueError as error:
@@ -122,7 +118,9 @@ def complete_names(kind: str, ctx: click.Context, incomplete: str) -> list[Compl
 def resource_name(kind: str) -> Callable[..., list[CompletionItem]]:
     """A `shell_complete` for names of one kind."""
 
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         return complete_names(kind, ctx, incomplete)
 
     return complete

@@ -61,9 +61,7 @@ class NodeClient:
         """POST a message to the node's ingress; returns once it is accepted."""
         ingress = str(self.get("/api/v1/node")["ingress"])
         try:
-            status, answer = _exchange(
-                ingress, self._timeout, "POST", path, body, headers
-            )
+            status, answer = _exchange(ingress, self._timeout, "POST", path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             raise NodeUnreachable(
                 f"the ingress at {ingress} does not answer ({_words(error)}); whether the event was"

@@ -41,12 +41,10 @@ def with_node(command: Command) -> Command:
 
 
 def with_output(*formats: str) -> Callable[[Command], Command]:
-    """Gives the command `output`, one of `formats`, or "" for people."""
+    """Gives the command `output`, one of `formats`, or None for people."""
     return click.option(
         "-o",
         "--output",
         type=click.Choice(formats),
-        default="",
-        show_default=False,
         help="For scripts, on stdout alone.",
     )

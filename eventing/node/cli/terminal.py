@@ -52,8 +52,10 @@ def _print(parts: Iterable[Part], *, stderr: bool) -> None:
         from rich.text import Text
 
         # A function's own output may hold escape sequences; they are not for this terminal.
-        shown = [printable(part) if isinstance(part, str) else (printable(part[0]), part[1])
-                 for part in parts]
+        shown = [
+            printable(part) if isinstance(part, str) else (printable(part[0]), part[1])
+            for part in parts
+        ]
         target.print(Text.assemble(*shown), soft_wrap=True)
     else:
         text = "".join(part if isinstance(part, str) else part[0] for part in parts)

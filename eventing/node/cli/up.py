@@ -49,6 +49,13 @@ from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT,
     type=click.IntRange(1024),
     help="Size of an event the ingress takes.",
 )
+@click.option(
+    "--scale-to-zero-grace",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.0),
+    help="Seconds a function's last worker stays after the decision for none.",
+)
 def command(
     paths: tuple[Path, ...],
     reload: bool,
@@ -59,6 +66,7 @@ def command(
     data: Path,
     grace: float,
     max_event_bytes: int,
+    scale_to_zero_grace: float,
 ) -> int:
     """Run a node from PATHS: YAML files, Python files, or folders of both.
 
@@ -82,5 +90,6 @@ def command(
             reload=reload,
             grace=grace,
             max_event_bytes=max_event_bytes,
+            scale_to_zero_grace=scale_to_zero_grace,
         )
     )
