@@ -32,7 +32,7 @@ class LogLine:
 
     `at` is Unix seconds. `level` is a log record's; "INFO" for what was printed. `event_id` and
     `event_source` are those of the event being handled, "" where none was or nobody can tell.
-    `function` is "" for what a project prints while it is imported.
+    `function` is "namespace/name", "" for what a project prints while it is imported.
     """
 
     at: float

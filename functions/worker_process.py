@@ -62,9 +62,10 @@ class ProcessWorker:
         self._timer: asyncio.TimerHandle | None = None
         connection.setblocking(False)
         self._loop.add_reader(connection, self._readable)
+        function = f"{revision.namespace}/{revision.name}"
         self._outputs = (
-            OutputPipe(outputs[0], revision.name, "stdout", on_log),
-            OutputPipe(outputs[1], revision.name, "stderr", on_log),
+            OutputPipe(outputs[0], function, "stdout", on_log),
+            OutputPipe(outputs[1], function, "stderr", on_log),
         )
         self._send(
             frames.encode(

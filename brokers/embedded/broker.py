@@ -183,7 +183,7 @@ class EmbeddedBroker:
         if name not in self.cursors:
             await self._change(lambda tx: changes.make(tx, name, start), self._made)
         cursor = self.cursors[name]
-        keys: list[tuple[str, int, int]] = []
+        keys: list[reading.KeyRows] = []
         if cursor.rows and order == "ordered":
             keys = await self.reader.run(reading.key_rows, cursor.id)
         elif cursor.rows:

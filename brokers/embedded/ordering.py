@@ -3,6 +3,7 @@
 from collections import deque
 
 from brokers.base import Delivery
+from brokers.embedded.reading import KeyRows
 
 PARKED = 1000
 PARKED_BYTES = 8 << 20
@@ -27,14 +28,16 @@ class KeyOrder:
         self._bytes = 0
         self._to_spill: list[Delivery] = []
         self._wanted: dict[str, None] = {}
+        self._first_row: dict[str, int] = {}
         self.spilling = False
 
-    def restore(self, rows: list[tuple[str, int, int]]) -> None:
-        """Rows found in storage: key, retries waiting, events parked."""
-        for key, retries, parked in rows:
+    def restore(self, rows: list[KeyRows]) -> None:
+        """What is found in rows at the start."""
+        for key, retries, parked, first in rows:
             if retries:
                 self._busy[key] = retries
-            if parked:
+            if first is not None:
+                self._first_row[key] = first
                 self._spilled[key] = parked
                 self._wanted[key] = None
 
@@ -54,11 +57,13 @@ class KeyOrder:
         return True
 
     def recover(self, delivery: Delivery) -> bool:
-        """The same for one found outstanding at the start: those are older than any in rows, and
-        no more than memory takes."""
+        """The same for one found outstanding at the start, in the order of positions. Most are
+        older than any of their key in rows; one that was about to be spilled is not."""
         key = delivery.event.attributes.get("partitionkey")
         if key is None:
             return True
+        if delivery.position > self._first_row.get(key, delivery.position):
+            return self.admit(delivery)
         if key in self._busy:
             self._park(key, delivery)
             return False

@@ -136,10 +136,15 @@ def parked_at(
     }
 
 
-def key_rows(connection: sqlite3.Connection, subscription: int) -> list[tuple[str, int, int]]:
-    """Each partition key in rows, with the numbers of its retries and of its parked events."""
+KeyRows = tuple[str, int, int, int | None]
+"""A partition key in rows: how many retries, how many parked events, the first of these."""
+
+
+def key_rows(connection: sqlite3.Connection, subscription: int) -> list[KeyRows]:
+    """Each partition key in the rows of a subscription."""
     return connection.execute(
-        "SELECT key, count(due), count(*) - count(due) FROM deliveries"
+        "SELECT key, count(due), count(*) - count(due), min(iif(due IS NULL, seq, NULL))"
+        " FROM deliveries"
         " WHERE sub = ? AND key IS NOT NULL GROUP BY key",
         (subscription,),
     ).fetchall()

@@ -93,6 +93,7 @@ class Settle(Request):
             self._positions.append(replies)
         for position in self._from_rows:
             transaction.remove(cursor, position)
+        cursor.rows += self._to_rows - len(self._from_rows)
         if self._taken:
             transaction.touch(cursor)
 
@@ -108,17 +109,16 @@ class Settle(Request):
 
     def undo(self) -> None:
         self._sub.cursor.gaps.update(self._from_gaps)
+        self._sub.cursor.rows -= self._to_rows - len(self._from_rows)
         for outcome in self._taken:
             self._sub.in_flight[outcome.delivery.position] = outcome.delivery
 
     def committed(self, transaction: Transaction) -> None:
         sub = self._sub
-        if self._to_rows or self._from_rows:
-            sub.cursor.rows += self._to_rows - len(self._from_rows)
-            for position in self._from_rows:
-                sub.retries.settled(position)
-            for due, position in self._scheduled:
-                sub.retries.add(due, position)
+        for position in self._from_rows:
+            sub.retries.settled(position)
+        for due, position in self._scheduled:
+            sub.retries.add(due, position)
         if sub.order is not None:
             sub.release([done.delivery for done in self._taken if type(done) is not Retry])
         if self._scheduled or sub.order is not None:
@@ -151,14 +151,15 @@ class Spill(Request):
         for delivery in self._deliveries:
             cursor.gaps.remove(delivery.position)
             transaction.schedule(cursor, delivery, 1, "subscriber", None, None)
+        cursor.rows += len(self._deliveries)
         transaction.touch(cursor)
 
     def undo(self) -> None:
+        self._sub.cursor.rows -= len(self._deliveries)
         self._sub.cursor.gaps.update(delivery.position for delivery in self._deliveries)
 
     def committed(self, transaction: Transaction) -> None:
         sub = self._sub
-        sub.cursor.rows += len(self._deliveries)
         if sub.order is not None and not sub.closed:
             sub.order.spilled(self._deliveries)
             sub.advance()

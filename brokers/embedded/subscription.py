@@ -14,6 +14,7 @@ from brokers.embedded.cursor import Cursor
 from brokers.embedded.ordering import LOAD_EACH, KeyOrder
 from brokers.embedded.reading import (
     PAGE_EVENTS,
+    KeyRows,
     Logged,
     Reader,
     deliveries_at,
@@ -63,7 +64,7 @@ class EmbeddedSubscription:
     until it has reached the newest event and is live again.
     """
 
-    def __init__(self, home: Home, cursor: Cursor, order: Order, key_rows: list[Any]) -> None:
+    def __init__(self, home: Home, cursor: Cursor, order: Order, key_rows: list[KeyRows]) -> None:
         self.cursor = cursor
         self.in_flight: dict[int, Delivery] = {}
         self.retries = RetryQueue(stored=cursor.rows > 0)
@@ -147,6 +148,8 @@ class EmbeddedSubscription:
         """See what can be handed out, or has to be read, now."""
         if self.closed:
             return
+        if self.order is not None:
+            self._spill(self.order)
         self._refill()
         self._arm()
         if self._waiters and (self._ready or self._queue):
@@ -232,12 +235,16 @@ class EmbeddedSubscription:
             if order is None or order.admit(delivery):
                 in_flight[position] = delivery
                 batch.append(delivery)
-        if order is not None and order.has_spill():
-            self._home.submit(Spill(self, order.take_spill()))
+        if order is not None:
+            self._spill(order)
         if not self._live or self._recovered or self.cursor.rows:
             self._refill()
             self._arm()
         return batch
+
+    def _spill(self, order: KeyOrder) -> None:
+        if order.has_spill():
+            self._home.submit(Spill(self, order.take_spill()))
 
     def _push(self, delivery: Delivery) -> None:
         self._ready.append(delivery)

@@ -137,8 +137,10 @@ class _Api:
         )
 
     async def delete(self, request: Request) -> Response:
+        """A Namespace stands in none: its namespace in the path is "-"."""
         path = request.path_params
-        identity = Identity(path["kind"], path["namespace"], path["name"])
+        namespace = "" if path["namespace"] == "-" else path["namespace"]
+        identity = Identity(path["kind"], namespace, path["name"])
         if not await self._node.delete(identity):
             raise HTTPException(404, f"there is no {identity}")
         return _json({"deleted": str(identity)})

@@ -62,7 +62,9 @@ def explain(
         condition = (conditions or {}).get(resource.identity)
         if broker is not None and owner != broker:
             text = f"it takes from the broker {owner}, the event is sent to {broker}"
-            reasons = (Reason(text, loaded_place(resource, resource.broker.path)),)
+            reasons: tuple[Reason, ...] = (
+                Reason(text, loaded_place(resource, resource.broker.path)),
+            )
             matches = False
         else:
             verdict = trigger_filter(resource).explain(event)

@@ -95,7 +95,14 @@ def _trigger_status(node: Node, key: Key, stats: dict[Key, Any]) -> Item:
     if figures is not None:
         status |= dataclasses.asdict(figures)
     if running.dispatcher is not None:
-        status |= dataclasses.asdict(running.dispatcher.counters)
+        counters = running.dispatcher.counters
+        status |= {
+            "attempts": counters.attempts,
+            "done": counters.done,
+            "retried": counters.retried,
+            "dead_lettered": counters.dead_lettered,
+            "given_up": counters.dead,
+        }
     return status
 
 

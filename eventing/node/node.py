@@ -85,6 +85,8 @@ class Node:
         self.config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with self._changing:
             await self.projects.load(self.config.paths, resources)
+            for root, failure in self.projects.failures.items():
+                log.error("%s does not load, its functions are not ready:\n%s", root, failure)
             await self._rewire(resources)
         if ports:
             await self._serve()
@@ -106,6 +108,7 @@ class Node:
         async with self._changing:
             ended = await self.runtime.stop(grace)
             await self.projects.close()
+        self.activity.publish({"record": "closing", "at": time.time()})
         self.activity.publish({"record": "closing", "at": time.time()})
         if self._admin_server is not None:
             await self._admin_server.close(1.0)

@@ -1,7 +1,6 @@
 """The projects of a node: which folders hold code, what was found in it, and its reloading."""
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,6 @@ from eventing.sdk.discovery import source_files
 from functions.output_lines import OnLog
 from functions.process import Project, Spare
 from functions.worker import Launcher
-
-log = logging.getLogger("eventing.node")
 
 NAMESPACE = "default"
 """Of functions that no YAML document names."""
@@ -148,7 +145,6 @@ class Projects:
             )
         except (UserError, OperationError) as error:
             self.failures[origin.root] = str(error)
-            log.error("%s does not load:\n%s", origin.root, error)
             self._keep_spare(origin.root)
             return
         self.failures.pop(origin.root, None)

@@ -414,6 +414,64 @@ def test_a_server_that_accepts_only_to_close_fails_each_request_once(run: Run) -
     run(main())
 
 
+def test_a_server_that_takes_one_connection_and_resets_the_others_is_not_stormed(
+    run: Run,
+) -> None:
+    accepted = []
+    release = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        first, _ = listener.accept()
+        accepted.append(first)
+        first.recv(65536)
+        listener.settimeout(0.01)
+        while not release.is_set():
+            with suppress(TimeoutError):
+                other, _ = listener.accept()
+                accepted.append(other)
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                other.close()
+        first.sendall(OK)
+        for _ in range(len(WAITING)):
+            if not first.recv(65536):
+                break
+            first.sendall(OK)
+        first.close()
+
+    async def main() -> None:
+        client = HttpClient(Limits(idle=0.05))
+        address = Address.parse(f"http://127.0.0.1:{port}/")
+        first = Told()
+        client.send(Request(address, (), b"", 30), first.answers.append)
+        await until(lambda: bool(accepted))
+        waiting = [Told() for _ in WAITING]
+        for told in waiting:
+            client.send(Request(address, (), b"", 30), told.answers.append)
+        await until(lambda: len(accepted) > len(waiting))
+        # Time to try again and again, were it to do so.
+        await asyncio.sleep(0.2)
+        release.set()
+        assert (await first.wait()).status == 202
+        for told in waiting:
+            assert (await told.wait()).status in (0, 202)
+        # Each who waits is worth one connection now, and one more when the first is free again.
+        assert len(accepted) <= 1 + 2 * len(waiting)
+        await client.close()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            run(main())
+        finally:
+            release.set()
+            thread.join()
+
+
+WAITING = range(10)
+
+
 @pytest.mark.parametrize("upgrade", [b"", b"connection: upgrade\r\nupgrade: websocket\r\n"])
 def test_a_switch_of_protocols_nobody_asked_for_is_the_answer(run: Run, upgrade: bytes) -> None:
     async def main() -> None:
@@ -446,7 +504,7 @@ def test_a_second_answer_is_never_taken_for_another_requests(
             await peer.reader.read()
 
         async with Raw(handler) as raw:
-            client = HttpClient()
+            client = HttpClient(Limits(idle=60))
             assert (await ask(client, raw)).status == 201
             await until(lambda: client.connections(raw.address) == 0)
             assert (await ask(client, raw)).status == 204

@@ -1,4 +1,4 @@
-"""How the records of what happens to events read, for `tail`, `send --wait` and `redrive --wait`."""
+"""How records of what happens to events read, for `tail`, `send --wait` and `redrive --wait`."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _SLOW_START = 0.001
 
 def word(record: Record) -> Part:
     """The record in one word, as wide as any of them."""
-    outcome = record["outcome"] if record["record"] == "attempt" else record["record"]
+    outcome: str = record["outcome" if record["record"] == "attempt" else "record"]
     if record.get("stage") == "dead_letter" and outcome == "done":
         return ("to sink".ljust(_WORD_WIDTH), "red")
     return (WORDS.get(outcome, outcome).ljust(_WORD_WIDTH), STYLES[outcome])

@@ -64,7 +64,7 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds:.0f} s"
 
 
-class Span(click.ParamType):
+class Span(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
     """An option that is a duration, in seconds."""
 
     name = "duration"
@@ -80,7 +80,7 @@ class Span(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
     """An option that is a time, in Unix seconds."""
 
     name = "time"

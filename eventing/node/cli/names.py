@@ -28,7 +28,7 @@ _KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}
 _PLURALS = [words[1] for words in KINDS.values()]
 
 
-class Kind(click.ParamType):
+class Kind(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
     """A kind by any of its words, in any case; with `or_all`, also "all"."""
 
     name = "kind"
@@ -58,7 +58,7 @@ class Kind(click.ParamType):
         return [CompletionItem(word) for word in words if word.startswith(incomplete.lower())]
 
 
-class QualifiedName(click.ParamType):
+class QualifiedName(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
     """`name` or `namespace/name`, always the latter once read."""
 
     name = "[namespace/]name"

@@ -90,14 +90,14 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
             shown.add_row(*(Text(printable(text), style=style) for text, style in cells))
         console().print(shown)
         return
-    plain = [names, *([cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows)]
-    widths = [max(len(row[index]) for row in plain) for index in range(len(names))]
-    for row in plain:
-        cells = [
-            cell.rjust(width) if is_number else cell.ljust(width)
-            for cell, width, is_number in zip(row, widths, right, strict=True)
+    plain = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(names, *plain, strict=True)]
+    for texts in (names, *plain):
+        fitted = [
+            text.rjust(width) if is_number else text.ljust(width)
+            for text, width, is_number in zip(texts, widths, right, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        click.echo("  ".join(fitted).rstrip())
 
 
 def write_json(document: Any, *, indent: int | None = 2) -> None:

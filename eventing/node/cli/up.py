@@ -76,6 +76,7 @@ def command(
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s"
     )
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     # Imported late: the checks of the arguments above need none of it.
     from eventing.node.process import run_node
 
