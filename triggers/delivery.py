@@ -26,7 +26,8 @@ class DeliveryPolicy:
     retry: tries after the first attempt. backoff_delay: seconds, before the k-th retry k times
     (linear) or 2^(k-1) times (exponential). timeout: seconds an attempt may take, None = the
     subscriber's own. retry_after_max: seconds up to which a subscriber's `Retry-After` is
-    honoured; None = without bound, 0 = never.
+    honoured; None = without bound, 0 = never. speed: how many times shorter every wait is than all
+    this says, so that tests of a wiring need not wait it out.
     """
 
     retry: int = 0
@@ -34,6 +35,7 @@ class DeliveryPolicy:
     backoff_delay: float = 1.0
     timeout: float | None = None
     retry_after_max: float | None = None
+    speed: float = 1.0
 
 
 def backoff(policy: DeliveryPolicy, retry: int) -> float:
@@ -57,11 +59,11 @@ def wait(policy: DeliveryPolicy, attempt: int, response: Response) -> float:
     """Seconds until the attempt after `attempt`: the larger of backoff and `Retry-After`."""
     seconds = backoff(policy, attempt)
     after = response.retry_after
-    if after is None or response.status not in (429, 503):
-        return seconds
-    if policy.retry_after_max is not None:
-        after = min(after, policy.retry_after_max)
-    return max(seconds, after)
+    if after is not None and response.status in (429, 503):
+        if policy.retry_after_max is not None:
+            after = min(after, policy.retry_after_max)
+        seconds = max(seconds, after)
+    return seconds / policy.speed
 
 
 def decide(

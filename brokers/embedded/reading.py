@@ -46,7 +46,7 @@ class Reader:
                 if self._connection is None:
                     self._connection = self._storage.reader()
                 return query(self._connection, *args, **kwargs)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, orjson.JSONDecodeError) as error:
                 raise self._storage.fault(error, "nothing was changed") from error
 
         return asyncio.get_running_loop().run_in_executor(self._thread, call)

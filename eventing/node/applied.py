@@ -1,4 +1,4 @@
-"""Resources that came by `eventing apply`: kept in the data folder, so that they outlive the node."""
+"""Resources that came by `eventing apply`, kept in the data folder: they outlive the node."""
 
 import json
 import os
@@ -19,7 +19,8 @@ class AppliedResources:
         self._folder = folder
 
     def load(self) -> Loaded:
-        return load([self._folder]) if self._folder.is_dir() else Loaded()
+        # Named one by one: of a folder only YAML files would be taken.
+        return load(sorted(self._folder.glob("*.json")))
 
     def holds(self, identity: Identity) -> bool:
         return self._file(identity).exists()

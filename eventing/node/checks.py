@@ -63,7 +63,7 @@ def _filter_problems(trigger: Trigger) -> Iterable[Problem]:
     try:
         trigger_filter(trigger)
     except InvalidFilter as error:
-        place = loaded_place(trigger, ("spec", *error.path), error.position or 0)
+        place = loaded_place(trigger, ("spec", *error.path), error.position)
         yield Problem.at(place, error.reason)
 
 
@@ -75,7 +75,7 @@ def _expression_problems(
     try:
         compile_transform(expression)
     except InvalidExpression as error:
-        place = loaded_place(resource, path, error.position or 0)
+        place = loaded_place(resource, path, error.position)
         yield Problem.at(place, f"the JSONata expression does not parse: {error}")
 
 

@@ -86,4 +86,4 @@ def explain(
 
 
 def _place(trigger: Trigger, clause: FailedClause) -> Place:
-    return loaded_place(trigger, ("spec", *clause.path), clause.position or 0)
+    return loaded_place(trigger, ("spec", *clause.path), clause.position)

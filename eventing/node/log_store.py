@@ -2,28 +2,41 @@
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from functions.output_lines import LogLine
 
 LINES = 2_000
 """Kept of each function."""
+CHARACTERS = 1 << 20
+"""Kept of each function at the most, should its lines be long."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    lines: deque[LogLine] = field(default_factory=deque)
+    characters: int = 0
 
 
 class LogStore:
     """Lines by function, as `namespace/name`; "" holds what projects print while imported."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, deque[LogLine]] = {}
+        self._kept: dict[str, _Kept] = {}
 
     def add(self, line: LogLine) -> None:
-        lines = self._lines.get(line.function)
-        if lines is None:
-            lines = self._lines[line.function] = deque(maxlen=LINES)
-        lines.append(line)
+        kept = self._kept.get(line.function)
+        if kept is None:
+            kept = self._kept[line.function] = _Kept()
+        kept.lines.append(line)
+        kept.characters += len(line.text)
+        while len(kept.lines) > LINES or kept.characters > CHARACTERS:
+            kept.characters -= len(kept.lines.popleft().text)
 
     def lines(self, function: str, count: int = LINES) -> Iterator[LogLine]:
         """The last `count` lines of a function, oldest first."""
-        lines = self._lines.get(function, ())
+        kept = self._kept.get(function)
+        lines = kept.lines if kept is not None else ()
         skipped = max(0, len(lines) - count)
         for index, line in enumerate(lines):
             if index >= skipped:

@@ -10,10 +10,7 @@ YAML_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class _Sources(DefaultFilter):
-    """Python and YAML files, without what tools and the node itself write beside them."""
-
-    def __init__(self, ignored: Iterable[Path]) -> None:
-        super().__init__(ignore_paths=[str(path) for path in ignored])
+    """Python and YAML files, without what tools write beside them."""
 
     def __call__(self, change: Change, path: str) -> bool:
         return path.endswith((".py", *YAML_SUFFIXES)) and super().__call__(change, path)
@@ -21,25 +18,33 @@ class _Sources(DefaultFilter):
 
 async def changes(paths: Iterable[Path], *, ignored: Iterable[Path]) -> AsyncIterator[set[Path]]:
     """Sets of changed `.py` and YAML files, gathered over some 50 ms, until cancelled.
+    What lies below an `ignored` folder is none of them.
 
     Network file systems tell of no changes: WATCHFILES_FORCE_POLLING=1 in the environment has
     them polled.
     """
     # A file's folder is watched, for editors replace a file rather than write to it.
     folders = {path if path.is_dir() else path.parent for path in paths}
-    watch_filter = _Sources(ignored)
+    below = [path.resolve() for path in ignored]
     files = {path.resolve() for path in paths if not path.is_dir()}
     whole = [path.resolve() for path in paths if path.is_dir()]
     async for changed in awatch(
-        *folders, watch_filter=watch_filter, debounce=50, step=10, recursive=True
+        *folders, watch_filter=_Sources(), debounce=50, step=10, recursive=True
     ):
-        seen = {Path(os.path.realpath(path)) for _, path in changed}
+        seen = {_real(path) for _, path in changed}
         wanted = {
             path
             for path in seen
-            if path in files
-            or path.suffix == ".py"
-            or any(path.is_relative_to(folder) for folder in whole)
+            if not any(path.is_relative_to(folder) for folder in below)
+            and (
+                path in files
+                or path.suffix == ".py"
+                or any(path.is_relative_to(folder) for folder in whole)
+            )
         }
         if wanted:
             yield wanted
+
+
+def _real(path: str) -> Path:
+    return Path(os.path.realpath(path))

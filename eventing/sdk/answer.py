@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Answer(NamedTuple):
     """The fields are those of functions.base.Response; `started` is CLOCK_MONOTONIC nanoseconds.
 
-    The last two are not sent. `ends_worker`: where not empty the worker exits after this answer,
-    and it says why. `log`: the whole traceback, for the function's log.
+    The last three are not sent. `ends_worker`: where not empty the worker exits after this answer,
+    and it says why. `log`: the whole traceback, for the function's log. `error`: what was raised,
+    for who calls a handler in a process of their own.
     """
 
     status: int
@@ -28,6 +29,7 @@ class Answer(NamedTuple):
     started: int = 0
     ends_worker: str = ""
     log: str = ""
+    error: BaseException | None = None
 
     def encode(self, id: int) -> bytes:
         """Its RESULT frame. Replies too large for one make it a failure for good (status 413)."""
@@ -53,6 +55,10 @@ def answer_to_error(error: BaseException, started: int = 0) -> Answer:
     retried; everything else is 500 with the traceback's end as body. A handler that calls
     `sys.exit` or runs out of memory fails its attempt and ends its worker.
     """
+    return _answer(error, started)._replace(error=error)
+
+
+def _answer(error: BaseException, started: int) -> Answer:
     match error:
         case Retry():
             return Answer(503, (), _body(str(error)), str(error), error.after, started)

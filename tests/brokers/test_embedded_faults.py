@@ -62,7 +62,9 @@ def assert_sound(path: Path) -> None:
 
 
 @awaited
-async def _publishes_on_a_full_disk(disk: Path) -> None:
+async def test_a_publish_on_a_full_disk_fails_and_the_next_works_when_space_returns(
+    disk: Path,
+) -> None:
     path = disk / "broker.db"
     broker = await opened(path)
     a = await broker.subscribe("a")
@@ -83,12 +85,8 @@ async def _publishes_on_a_full_disk(disk: Path) -> None:
     assert_sound(path)
 
 
-def test_a_publish_on_a_full_disk_fails_and_the_next_works_when_space_returns(disk: Path) -> None:
-    _publishes_on_a_full_disk(disk)
-
-
 @awaited
-async def _settles_on_a_full_disk(disk: Path) -> None:
+async def test_settles_on_a_full_disk_are_held_until_space_returns(disk: Path) -> None:
     path = disk / "broker.db"
     broker = await opened(path)
     a = await broker.subscribe("a")
@@ -109,12 +107,8 @@ async def _settles_on_a_full_disk(disk: Path) -> None:
     assert_sound(path)
 
 
-def test_settles_on_a_full_disk_are_held_until_space_returns(disk: Path) -> None:
-    _settles_on_a_full_disk(disk)
-
-
 @awaited
-async def _closes_on_a_full_disk(disk: Path) -> None:
+async def test_what_could_not_be_settled_before_closing_comes_again(disk: Path) -> None:
     path = disk / "broker.db"
     broker = await opened(path)
     a = await broker.subscribe("a")
@@ -133,12 +127,10 @@ async def _closes_on_a_full_disk(disk: Path) -> None:
     assert_sound(path)
 
 
-def test_what_could_not_be_settled_before_closing_comes_again(disk: Path) -> None:
-    _closes_on_a_full_disk(disk)
-
-
 @awaited
-async def _fills_its_own_disk(disk: Path) -> None:
+async def test_a_broker_refuses_before_it_fills_the_disk_and_makes_room_by_itself(
+    disk: Path,
+) -> None:
     path = disk / "broker.db"
     broker = await opened(path, Limits(min_free_bytes=2 << 20))
     a = await broker.subscribe("a")
@@ -165,10 +157,6 @@ async def _fills_its_own_disk(disk: Path) -> None:
     assert ids(await receive(a, 1)) == ["taken"]
     await broker.close()
     assert_sound(path)
-
-
-def test_a_broker_refuses_before_it_fills_the_disk_and_makes_room_by_itself(disk: Path) -> None:
-    _fills_its_own_disk(disk)
 
 
 # Limits.

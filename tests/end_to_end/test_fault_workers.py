@@ -113,13 +113,13 @@ APP = """
                 os.close(descriptor)
             time.sleep(3600)
 
-    @function(timeout=20)
+    @function(timeout=8)
     def babbles(event: CloudEvent, context: Context):
         note("babbles", context)
         while True:
             print("all work and no play " * 50)
 
-    @function(timeout=20)
+    @function(timeout=8)
     def mumbles(event: CloudEvent, context: Context):
         note("mumbles", context)
         while True:
@@ -254,16 +254,16 @@ def test_a_handler_that_prints_without_end_is_slowed_down_and_nobody_else(
     wait_for_attempt(journal, name, f"first-{name}", 1)
 
     def told_to_slow_down() -> bool:
-        _, answer = node.ask("GET", f"/api/v1/logs?function={name}")
+        _, answer = node.ask("GET", f"/api/v1/logs?function=default/{name}&lines=2000")
         return any("faster than" in line["text"] for line in answer["items"])
 
     wait_for(told_to_slow_down, "the node says that it reads no faster")
     for number in range(200):
         assert_good_event_passes(node, journal, f"beside-{name}-{number}")
     assert node.resident_bytes() < memory + (64 << 20)
-    # At 1 MiB/s, 20 s long: without a bound on the rate it would use a core all that time.
+    # At 1 MiB/s, 8 s long: without a bound on the rate it would use a core all that time.
     wait_for_attempt(journal, name, f"first-{name}", 2)
-    assert node.cpu_seconds() - cpu < 10
+    assert node.cpu_seconds() - cpu < 4
     assert node.peak_bytes() < 200 << 20
 
 
@@ -327,17 +327,12 @@ def test_a_zygote_killed_under_load_is_replaced_and_nothing_is_lost(tmp_path: Pa
         environment={"JOURNAL": str(journal.path)},
     ).start()
     try:
-        load = IngressLoad(node.ingress, "load", type="order", most=20_000).start()
+        load = IngressLoad(node.ingress, "load", type="order").start()
         for _ in range(5):
-            family = node.descendants()
-            # Its children are the workers, it is itself the node's.
             zygote = wait_for(lambda: zygote_of(node), "there is a zygote with workers")
             os.kill(zygote, signal.SIGKILL)
             wait_for(lambda: zygote_of(node) not in (0, zygote), "another zygote forks workers")  # noqa: B023
-            del family
-        load.join()
-        accepted = set(load.accepted)
-        assert len(accepted) == 20_000
+        accepted = set(load.stop().accepted)
         wait_for(
             lambda: all(set(journal.handled()[name]) >= accepted for name in WANTS),
             "every chain is complete",

@@ -15,6 +15,9 @@ STYLES = {
     "dead": "bold red",
     "accepted": "cyan",
 }
+LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+"""Of log lines; those that are missing have none."""
+
 WORDS = {"dead_letter": "failed", "dead": "dead"}
 _WORD_WIDTH = 8
 _SLOW_START = 0.001

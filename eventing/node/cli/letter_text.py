@@ -11,6 +11,8 @@ from eventing.node.cli.names import short
 
 _SHOWN = 4000
 """Characters of data."""
+_TTL = "knativebrokerttl"
+"""The brokers' own."""
 
 
 def tell_letter(id: LetterId, letter: dict[str, Any]) -> None:
@@ -27,12 +29,12 @@ def tell_letter(id: LetterId, letter: dict[str, Any]) -> None:
     terminal.line(("failed   ", "dim"), (f"{code}{letter['reason']}", "red"))
     many = "attempt" if attempts == 1 else "attempts"
     terminal.line(("after    ", "dim"), f"{attempts} {many} at {letter['destination']}")
-    if letter["data"].strip():
+    if letter["data"].strip() not in ("", letter["reason"]):
         terminal.line()
         for text in letter["data"].rstrip().splitlines():
             terminal.line(f"  {text}")
     terminal.line()
-    event = dict(letter["event"])
+    event = {name: value for name, value in letter["event"].items() if name != _TTL}
     data = _data(event)
     width = max(map(len, event))
     for name, value in event.items():

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from eventing.node.cli import terminal
+from eventing.node.cli.activity_lines import LEVEL_STYLES
 from eventing.node.cli.moments import clock
 from eventing.node.cli.names import QualifiedName, did_you_mean, short
 from eventing.node.cli.node_client import NodeClient, NotThere
@@ -13,7 +14,6 @@ from eventing.node.cli.shared_options import with_node, with_output
 
 Line = dict[str, Any]
 
-_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _ID_WIDTH = 12
 
 
@@ -77,7 +77,7 @@ def _tell(line: Line, output: str | None) -> None:
     terminal.line(
         (clock(line["at"]), "dim"),
         "  ",
-        (f"{line['level']:8}", _STYLES.get(line["level"], "cyan")),
+        (f"{line['level']:8}", LEVEL_STYLES.get(line["level"], "cyan")),
         (f"  {shown:{_ID_WIDTH}}  ", "dim"),
-        (line["text"], _STYLES.get(line["level"], "")),
+        (line["text"], LEVEL_STYLES.get(line["level"], "")),
     )

@@ -23,7 +23,7 @@ def columns(kind: str, *, namespaced: bool, wide: bool) -> list[Column]:
     if kind == "Namespace":
         own = name
     if wide:
-        own += [*_WIDE.get(kind, []), ("SOURCE", _source)]
+        own += [*_WIDE.get(kind, []), ("SOURCE", _source), *_LAST.get(kind, [])]
     return own
 
 
@@ -113,7 +113,8 @@ _WIDE: dict[str, list[Column]] = {
     "Trigger": [
         (">DONE", _figure("done")),
         ("ORDER", _figure("order")),
-        ("FILTER", _figure("filter")),
     ],
     "Function": [("HANDLER", _figure("handler"))],
 }
+
+_LAST: dict[str, list[Column]] = {"Trigger": [("FILTER", _figure("filter"))]}

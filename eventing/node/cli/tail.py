@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from eventing.node.cli import terminal
-from eventing.node.cli.activity_lines import summary, time_of, word
+from eventing.node.cli.activity_lines import LEVEL_STYLES, summary, time_of, word
 from eventing.node.cli.names import QualifiedName, short
 from eventing.node.cli.node_client import NodeClient
 from eventing.node.cli.shared_options import with_node, with_output
@@ -129,7 +129,8 @@ def _tell(record: Record) -> None:
                 time_of(record),
                 "  ",
                 ("log       ", "blue"),
-                f"{short(record['function'])}: {record['text']}",
+                (f"{short(record['function'])}: ", "dim"),
+                (record["text"], LEVEL_STYLES.get(record["level"], "")),
             )
         case "reload":
             terminal.line(time_of(record), "  ", ("not reloaded", "bold red"))

@@ -70,7 +70,10 @@ def printable(text: str) -> str:
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
-    """Rows below their titles. Titles that begin with ">" are of numbers, aligned to the right."""
+    """Rows below their titles. Titles that begin with ">" are of numbers, aligned to the right.
+
+    On a narrow terminal the last column is wrapped, the others are cut.
+    """
     names = [title.removeprefix(">") for title in titles]
     right = [title.startswith(">") for title in titles]
     if on_terminal():
@@ -82,8 +85,8 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
             shown.add_column(
                 name,
                 justify="right" if is_number else "left",
-                no_wrap=is_number,
-                overflow="fold",
+                no_wrap=name != names[-1],
+                overflow="fold" if name == names[-1] else "ellipsis",
             )
         for row in rows:
             cells = [cell if isinstance(cell, tuple) else (cell, "") for cell in row]

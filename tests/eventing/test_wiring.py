@@ -1,0 +1,270 @@
+"""From documents to a wiring: references, inheritance, overrides, and what is not ready why."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from eventing.node.checks import check
+from eventing.node.wiring import Code, Destination, Discovered, resolve
+from eventing.resources import Identity, load_text
+
+CODE = Code(Path("/project"), 1)
+
+
+def found(name: str = "thumbnail", **options: object) -> Discovered:
+    return Discovered(
+        name, "default", f"app:{name}", CODE, True, "/project/app.py", 3, **options
+    )
+
+
+def wired(text: str, *discovered: Discovered, failures: dict[Path, str] | None = None):
+    loaded = load_text(dedent(text), "wiring.yaml")
+    assert loaded.errors == []
+    return resolve(loaded.resources, discovered, failures)
+
+
+def trigger(name: str = "t", **spec: str) -> str:
+    lines = [
+        "apiVersion: eventing.knative.dev/v1",
+        "kind: Trigger",
+        f"metadata: {{name: {name}}}",
+        "spec:",
+        f"  broker: {spec.pop('broker', 'default')}",
+        f"  subscriber: {spec.pop('subscriber', '{ref: {kind: Function, name: thumbnail}}')}",
+        *(f"  {field}: {value}" for field, value in spec.items()),
+    ]
+    return "\n".join(lines) + "\n---\n"
+
+
+def condition(wiring, kind: str, name: str):
+    return wiring.conditions[Identity(kind, "default", name)]
+
+
+def test_a_broker_called_default_is_there_without_being_declared():
+    assert list(wired("").brokers) == ["default/default"]
+
+
+def test_a_decorated_function_needs_no_yaml():
+    wiring = wired(trigger(), found())
+    assert wiring.triggers["default/t"].destination == Destination("function", "default/thumbnail")
+    assert condition(wiring, "Trigger", "t").ready
+
+
+def test_yaml_overrides_the_decorator_and_leaves_the_rest():
+    wiring = wired(
+        """
+        apiVersion: functions/v1
+        kind: Function
+        metadata: {name: thumbnail}
+        spec: {handler: "app:thumbnail", timeout: PT5S, scale: {min: 0}}
+        """,
+        found(timeout=60.0, concurrency=3, scale=(2, 4), memory=1 << 28),
+    )
+    plan = wiring.functions["default/thumbnail"]
+    assert (plan.revision.timeout, plan.revision.concurrency) == (5.0, 3)
+    assert (plan.revision.memory, plan.scale.min, plan.scale.max) == (1 << 28, 0, 4)
+
+
+def test_a_handler_that_yaml_gives_another_name_has_that_name_only():
+    wiring = wired(
+        """
+        apiVersion: functions/v1
+        kind: Function
+        metadata: {name: small}
+        spec: {handler: "app:thumbnail"}
+        """,
+        found(),
+    )
+    assert list(wiring.functions) == ["default/small"]
+
+
+def test_an_async_handler_serves_many_calls_unless_told_otherwise():
+    asynchronous = Discovered("a", "default", "app:a", CODE, False, "/project/app.py", 1)
+    wiring = wired("", found("s"), asynchronous)
+    assert wiring.functions["default/s"].revision.concurrency == 1
+    assert wiring.functions["default/a"].revision.concurrency == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "message"),
+    [
+        (trigger(broker="other"), "BrokerNotFound", "there is no broker default/other"),
+        (
+            trigger(subscriber="{ref: {kind: Function, name: nobody}}"),
+            "SubscriberNotResolved",
+            "there is no Function/default/nobody",
+        ),
+        (
+            trigger(subscriber="{ref: {apiVersion: v1, kind: Service, name: web}}"),
+            "SubscriberNotResolved",
+            "Service/default/web can't be reached: events go to a Function, a Broker, an "
+            "EventTransform or a uri",
+        ),
+        (
+            trigger(delivery="{deadLetterSink: {ref: {kind: Function, name: nobody}}}"),
+            "DeadLetterSinkNotResolved",
+            "there is no Function/default/nobody",
+        ),
+        (
+            trigger(subscriber="{ref: {kind: Function, name: thumbnail}, uri: /path}"),
+            "SubscriberNotResolved",
+            "Function/default/thumbnail has no HTTP address that the uri /path could join",
+        ),
+    ],
+    ids=["broker", "function", "unreachable kind", "sink", "path of a function"],
+)
+def test_what_is_missing_is_told(text, reason, message):
+    told = condition(wired(text, found()), "Trigger", "t")
+    assert (told.ready, told.reason, told.message) == (False, reason, message)
+
+
+def test_a_trigger_whose_subscriber_is_missing_still_takes_events_in():
+    plan = wired(trigger()).triggers["default/t"]
+    assert plan.destination is None
+
+
+def test_code_that_does_not_load_is_named_as_the_reason():
+    wiring = wired(trigger(), failures={Path("/project"): "app.py:3: SyntaxError: bad"})
+    assert "app.py:3: SyntaxError: bad" in condition(wiring, "Trigger", "t").message
+
+
+def test_the_brokers_delivery_counts_where_the_trigger_has_none():
+    broker = """
+        apiVersion: eventing.knative.dev/v1
+        kind: Broker
+        metadata: {name: default}
+        spec:
+          delivery:
+            retry: 5
+            deadLetterSink: {ref: {kind: Function, name: sink}}
+        ---
+        """
+    text = dedent(broker) + trigger("inherits") + trigger("own", delivery="{retry: 1}")
+    wiring = wired(text, found(), found("sink"))
+    inherits, own = wiring.triggers["default/inherits"], wiring.triggers["default/own"]
+    assert (inherits.policy.retry, own.policy.retry) == (5, 1)
+    assert inherits.sink == own.sink == Destination("function", "default/sink")
+
+
+def test_a_brokers_limits_come_from_its_config_map():
+    wiring = wired(
+        """
+        apiVersion: eventing.knative.dev/v1
+        kind: Broker
+        metadata: {name: small}
+        spec: {config: {apiVersion: v1, kind: ConfigMap, name: limits}}
+        ---
+        apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: limits}
+        data: {max.bytes: 1Gi, retention.age: PT1H}
+        """
+    )
+    limits = wiring.brokers["default/small"].limits
+    assert (limits.max_bytes, limits.retention_age) == (1 << 30, 3600.0)
+
+
+def test_a_missing_config_map_makes_the_broker_not_ready():
+    wiring = wired(
+        """
+        apiVersion: eventing.knative.dev/v1
+        kind: Broker
+        metadata: {name: b}
+        spec: {config: {apiVersion: v1, kind: ConfigMap, name: nowhere}}
+        """
+    )
+    assert condition(wiring, "Broker", "b").reason == "ConfigMapNotFound"
+
+
+FUNCTION_WITH_SECRET = """
+    apiVersion: functions/v1
+    kind: Function
+    metadata: {name: thumbnail}
+    spec:
+      handler: app:thumbnail
+      env:
+        - {name: PLAIN, value: text}
+        - {name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}}
+        - {name: MAYBE, valueFrom: {configMapKeyRef: {name: none, key: x, optional: true}}}
+    ---
+    """
+
+
+def test_a_functions_environment_is_filled_from_secrets_and_config_maps():
+    secret = """
+    apiVersion: v1
+    kind: Secret
+    metadata: {name: keys}
+    stringData: {token: s3cret}
+    """
+    wiring = wired(dedent(FUNCTION_WITH_SECRET) + dedent(secret), found())
+    revision = wiring.functions["default/thumbnail"].revision
+    assert revision.env == {"PLAIN": "text", "TOKEN": "s3cret"}
+
+
+def test_a_secret_that_is_not_there_makes_the_function_not_ready():
+    wiring = wired(FUNCTION_WITH_SECRET, found())
+    assert condition(wiring, "Function", "thumbnail").reason == "SecretNotFound"
+
+
+def test_a_function_elsewhere_is_called_at_its_uri_and_paths_join_it():
+    function = """
+    apiVersion: functions/v1
+    kind: Function
+    metadata: {name: remote}
+    spec: {uri: "http://host:9000/base/"}
+    ---
+    """
+    subscriber = "{ref: {kind: Function, name: remote}, uri: events}"
+    wiring = wired(dedent(function) + trigger(subscriber=subscriber))
+    destination = wiring.triggers["default/t"].destination
+    assert destination == Destination("uri", "http://host:9000/base/events")
+
+
+def transform(name: str, sink: str) -> str:
+    return (
+        "apiVersion: eventing.knative.dev/v1alpha1\nkind: EventTransform\n"
+        f"metadata: {{name: {name}}}\nspec:\n  jsonata: {{expression: '$'}}\n"
+        f"  sink: {{ref: {{kind: EventTransform, name: {sink}}}}}\n---\n"
+    )
+
+
+def test_transforms_resolve_in_whatever_order_they_stand():
+    last = transform("z", "unused").replace(
+        "{ref: {kind: EventTransform, name: unused}}", "{uri: 'http://host/'}"
+    )
+    wiring = wired(transform("a", "b") + transform("b", "z") + last)
+    assert set(wiring.transforms) == {"default/a", "default/b", "default/z"}
+
+
+def test_a_circle_of_transforms_is_not_ready():
+    wiring = wired(transform("a", "b") + transform("b", "a"))
+    assert wiring.transforms == {}
+    assert condition(wiring, "EventTransform", "a").reason == "SinkNotResolved"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        (trigger(filters='[{cesql: "type = "}]'), "7:29", "expected"),
+        (
+            trigger(transform='{jsonata: {expression: "$merge([$, {"}}'),
+            "7:",
+            "JSONata",
+        ),
+    ],
+    ids=["cesql", "jsonata"],
+)
+def test_expressions_that_do_not_parse_are_told_with_their_place(text, place, message):
+    findings = check(load_text(text, "wiring.yaml").resources)
+    [problem] = findings.errors
+    assert str(problem).startswith(f"wiring.yaml:{place}")
+    assert message in problem.message
+
+
+def test_a_triggers_broker_can_not_be_changed():
+    running = {each.identity: each for each in load_text(trigger(), "old.yaml").resources}
+    changed = load_text(trigger(broker="other"), "new.yaml").resources
+    [problem] = check(changed, running).errors
+    assert str(problem).startswith("new.yaml:5:11: a trigger's broker can't be changed")
