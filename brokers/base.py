@@ -1,7 +1,7 @@
 """The contract of every broker: what it promises, and the words it is spoken in.
 
 A broker keeps events in a log and hands them to subscriptions, at least once each. Every
-implementation passes the one suite in tests/brokers/contract.py.
+implementation passes the one suite in tests/brokers/broker_contract.py.
 """
 
 import asyncio
@@ -78,7 +78,10 @@ Outcome = Done | Retry | Dead
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event given up by a trigger, whole: it outlives its place in the log."""
+    """An event given up by a trigger, whole: it outlives its place in the log.
+
+    `attempts` are those of the stage it was given up in, `at` is Unix seconds.
+    """
 
     id: int
     trigger: str
@@ -154,20 +157,25 @@ class Subscription(Protocol):
     async def receive(self, limit: int) -> list[Delivery]:
         """Wait until there is something to deliver; at least one, at most `limit`.
 
-        Raises asyncio.CancelledError only; a storage fault is waited out. What was received and
-        not settled is handed out again after a restart.
+        Raises asyncio.CancelledError only, also once the subscription is detached or removed or
+        the broker closed; a storage fault is waited out. What was received and not settled is
+        handed out again after a restart.
         """
 
     def settle(self, outcomes: Sequence[Outcome]) -> "asyncio.Future[list[tuple[int, ...]]]":
         """Settle all or none, replies and acknowledgements in one transaction, in any order.
 
         Resolves once durable, to the positions of each outcome's replies. A storage fault does
-        not lose them: the broker holds them and tries again until it is closed.
+        not lose them: the broker holds them and tries again until it is closed. An outcome of a
+        delivery that is not in flight here any more (settled before, forgotten by `detach`) is
+        passed over with its replies. Raises (through the future) UserError, and then settles
+        nothing, where a reply can't be stored whatever happens.
         """
 
     async def replay(self, start: int, end: int | None = None) -> int:
         """Hand out again the events at positions start..end (inclusive; None = the head) that its
-        filter accepts, as fresh deliveries; durable before it returns. Returns how many."""
+        filter accepts, as fresh deliveries; durable before it returns. What it has not settled
+        yet is on its way anyway: neither doubled nor counted. Returns how many."""
 
 
 class Broker(Protocol):
@@ -187,22 +195,27 @@ class Broker(Protocol):
     def publish(self, events: Sequence[Event]) -> "asyncio.Future[list[int]]":
         """Store all or none; resolves to their positions once they are durable.
 
-        Raises (through the future) BrokerFull or StorageError, and then nothing is kept.
+        Raises (through the future) BrokerFull, StorageError, or UserError for an event that can't
+        be stored whatever happens, and then nothing is kept.
         """
 
     async def subscribe(
         self, name: str, *, order: Order = "unordered", start: int | None = None
     ) -> Subscription:
         """Open the subscription `name`, made if new: from the next event, or from position
-        `start` (1 = the beginning of the log). An existing one goes on where it was."""
+        `start` (1 = the beginning of the log). An existing one goes on where it was. Ordered:
+        one delivery at a time for each `partitionkey`, through all its retries; events without
+        the attribute have no order. Raises RuntimeError before the first `set_router`, or where
+        it is open already; StorageError."""
 
     async def detach(self, name: str) -> None:
         """Stop handing out to this subscription and forget what was in flight; it stays, and a
-        later `subscribe` goes on where it was."""
+        later `subscribe` goes on where it was. Settles asked for before count, and are waited
+        for. Nothing happens where it is not open."""
 
     async def unsubscribe(self, name: str) -> int:
         """Remove it for good; returns how many deliveries it still had before it. Its dead
-        letters stay."""
+        letters stay. Raises LookupError where there is none of this name."""
 
     def known_subscriptions(self) -> list[str]:
         """Names of all subscriptions in storage, open or not."""

@@ -307,12 +307,12 @@ class EmbeddedBroker:
 
     async def stats(self) -> BrokerStats:
         """See the contract. `events` spans the oldest to the newest of the log; `bytes` are those
-        of all pages in use, dead letters included, up to a second old."""
+        in use, dead letters included, measured each second and estimated in between."""
         first, dead = await self.reader.run(reading.totals)
         return BrokerStats(
             self.head,
             self.head - first + 1 if first else 0,
-            self.room.load.space.used,
+            self.room.used,
             {
                 name: self._stats_of(cursor, dead.get(name, 0))
                 for name, cursor in self.cursors.items()

@@ -13,6 +13,7 @@ import orjson
 
 from brokers.base import DeadLetter, Delivery, Failure, Stage, Stored
 from brokers.embedded.storage import Storage
+from eventing.errors import StorageError
 from eventing.event import Event
 
 PAGE_EVENTS = 256
@@ -32,6 +33,7 @@ class Reader:
         self._storage = storage
         self._thread = ThreadPoolExecutor(1, f"broker-read-{storage.broker}")
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
 
     def run(
         self,
@@ -49,10 +51,13 @@ class Reader:
             except (sqlite3.Error, orjson.JSONDecodeError) as error:
                 raise self._storage.fault(error, "nothing was changed") from error
 
+        if self._closed:
+            raise StorageError(f"broker {self._storage.broker!r} is closed")
         return asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def close(self) -> None:
         """Wait for the read under way, then close."""
+        self._closed = True
         self._thread.shutdown(wait=True, cancel_futures=True)
         if self._connection is not None:
             self._connection.close()

@@ -53,21 +53,20 @@ def trim(
         "SELECT seq, at, 64 + length(attributes) + ifnull(length(data), 0) FROM events"
         " WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
         (walk, needed, CHUNK_EVENTS),
-    ).fetchall()
+    )
     gone = 0
-    last = None
-    oldest = None
-    more = len(rows) == CHUNK_EVENTS
-    for seq, at, size in rows:
+    last = oldest = None
+    more = False
+    for looked_at, (seq, at, size) in enumerate(rows, 1):
         if at >= cutoff and gone >= over:
-            more = False
             oldest = at
             break
         last = seq
         gone += size
-        if gone >= CHUNK_BYTES:
-            more = True
+        more = looked_at == CHUNK_EVENTS or gone >= CHUNK_BYTES
+        if more:
             break
+    rows.close()
     if last is None:
         return Trimmed(walk, False, oldest)
     connection.execute(

@@ -112,6 +112,11 @@ class Room:
         self._sampled = self._clock()
 
     @property
+    def used(self) -> int:
+        """Bytes in use: as last sampled, and about what was stored since."""
+        return self.load.space.used + self.load.added_bytes - self.load.pending
+
+    @property
     def moved(self) -> bool:
         """Whether events were stored since the last sample."""
         return self.load.added_bytes > self.load.pending

@@ -5,20 +5,19 @@ files, an `apply` and a `delete` go the same way, one at a time.
 """
 
 import asyncio
-import json
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from eventing.errors import UserError
+from eventing.errors import OperationError, UserError
 from eventing.node.activity import Activity
 from eventing.node.applied import AppliedResources
 from eventing.node.checks import check
 from eventing.node.config import NodeConfig
+from eventing.node.data_folder import DataFolder
 from eventing.node.ingress import Ingress
 from eventing.node.ingress_protocol import IngressProtocol
 from eventing.node.log_store import LogStore
@@ -30,6 +29,9 @@ from eventing.resources import Identity, Problem, Resource, load, load_text
 from functions.output_lines import LogLine
 
 log = logging.getLogger("eventing.node")
+
+MEND_EVERY = 2.0
+"""Seconds between two tries at what storage did not let the node do when it started."""
 
 
 class InvalidResources(UserError):
@@ -70,11 +72,12 @@ class Node:
             scale_to_zero_grace=config.scale_to_zero_grace,
         )
         self.ingress = Ingress(self.runtime.find_broker, max_event_bytes=config.max_event_bytes)
+        self._folder = DataFolder(config.data)
         self._applied = AppliedResources(config.data / "applied")
         self._changing = asyncio.Lock()
         self._ingress_server: HttpServer | None = None
         self._admin_server: HttpServer | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     # Life
 
@@ -82,26 +85,32 @@ class Node:
         """Load and run everything. Raises InvalidResources, UserError (a port is taken) and
         StorageError; what can be mended while the node runs is a condition instead."""
         resources = self._load()
-        self.config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        async with self._changing:
-            await self.projects.load(self.config.paths, resources)
-            for root, failure in self.projects.failures.items():
-                log.error("%s does not load, its functions are not ready:\n%s", root, failure)
-            await self._rewire(resources)
-        if ports:
-            await self._serve()
+        self._folder.take()
+        try:
+            async with self._changing:
+                await self.projects.load(self.config.paths, resources)
+                for root, failure in self.projects.failures.items():
+                    log.error("%s does not load, its functions are not ready:\n%s", root, failure)
+                await self._rewire(resources)
+            if ports:
+                await self._serve()
+        except BaseException:
+            self._folder.release()
+            raise
         self.started_at = time.time()
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._mend(), name="mend"))
         if self.config.reload:
-            self._watching = asyncio.get_running_loop().create_task(self._watch(), name="reload")
+            self._tasks.append(loop.create_task(self._watch(), name="reload"))
 
     async def stop(self) -> bool:
         """Stop accepting, end what is in flight within the grace time, settle. True if all of it
         ended; nothing is lost either way."""
         self.stopping = True
         self.ingress.draining = True
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         grace = self.config.grace
         if self._ingress_server is not None:
             await self._ingress_server.close(min(grace, 5.0))
@@ -109,10 +118,9 @@ class Node:
             ended = await self.runtime.stop(grace)
             await self.projects.close()
         self.activity.publish({"record": "closing", "at": time.time()})
-        self.activity.publish({"record": "closing", "at": time.time()})
         if self._admin_server is not None:
             await self._admin_server.close(1.0)
-        self._node_file.unlink(missing_ok=True)
+        self._folder.release()
         return ended
 
     @property
@@ -284,17 +292,22 @@ class Node:
             protocol=partial(IngressProtocol, self.ingress),
         )
         await self._ingress_server.start()
-        where = {
-            "pid": os.getpid(),
-            "ingress": self._ingress_server.url,
-            "admin": self._admin_server.url,
-        }
-        self._node_file.write_text(json.dumps(where) + "\n")
+        self._folder.announce(self._ingress_server.url, self._admin_server.url)
 
-    @property
-    def _node_file(self) -> Path:
-        """Tells the command line where this node listens."""
-        return self.config.data / "node.json"
+    async def _mend(self) -> None:
+        """Open brokers whose storage failed at the start as soon as it works again."""
+        failed = False
+        while True:
+            await asyncio.sleep(MEND_EVERY)
+            if not (failed or self.runtime.faults):
+                continue
+            async with self._changing:
+                try:
+                    await self.runtime.rewire(self.runtime.wiring)
+                    failed = False
+                except OperationError as error:
+                    failed = True
+                    log.error("%s; it is tried again", error)
 
     async def _watch(self) -> None:
         from eventing.node.reload import changes

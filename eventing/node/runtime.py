@@ -132,6 +132,8 @@ class Runtime:
     # Brokers
 
     async def _open_brokers(self, wiring: Wiring) -> None:
+        for key in [key for key in self.faults if key not in wiring.brokers]:
+            del self.faults[key]
         for key, plan in wiring.brokers.items():
             running = self.brokers.get(key)
             if isinstance(running, EmbeddedBroker):
@@ -141,10 +143,13 @@ class Runtime:
             try:
                 await broker.start()
             except OperationError as error:
-                self.faults[key] = Condition(False, "StorageFailed", str(error))
-                log.error("broker %s: %s", key, error)
+                fault = Condition(False, "StorageFailed", str(error))
+                if self.faults.get(key) != fault:
+                    log.error("broker %s: %s", key, error)
+                self.faults[key] = fault
                 continue
-            self.faults.pop(key, None)
+            if self.faults.pop(key, None) is not None:
+                log.info("broker %s is open now", key)
             self.brokers[key] = broker
 
     async def _close_brokers(self) -> None:

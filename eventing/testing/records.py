@@ -71,7 +71,7 @@ class Delivery:
 
     @property
     def outcome(self) -> Literal["waiting", "done", "dead_lettered", "dead"]:
-        """"done": the subscriber took it. "dead_lettered": the dead-letter sink did. "dead": it is
+        """ "done": the subscriber took it. "dead_lettered": the dead-letter sink did. "dead": it is
         among the broker's dead letters. "waiting": there will be another attempt."""
         last = self.attempts[-1]
         if last.outcome == "done":

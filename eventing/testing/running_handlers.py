@@ -107,7 +107,9 @@ def _answer(
         for hook in _hooks_to_run(function) if start_hooks else ():
             hook()
         return handling.run(call)
-    return _loop().run(_concurrent_answer(AsyncHandling(function, identity), function, call, start_hooks))
+    return _loop().run(
+        _concurrent_answer(AsyncHandling(function, identity), function, call, start_hooks)
+    )
 
 
 async def _concurrent_answer(

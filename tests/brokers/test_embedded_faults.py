@@ -322,4 +322,6 @@ async def test_a_closed_broker_says_so(tmp_path: Path) -> None:
     await broker.close()
     with pytest.raises(StorageError, match="closed"):
         await publish(broker, 1)
+    with pytest.raises(StorageError, match="closed"):
+        await broker.dead_letters()
     await broker.close()

@@ -133,6 +133,7 @@ async def test_no_statement_walks_the_log_or_the_waiting_deliveries(
         if not re.match(r"(SELECT|INSERT|UPDATE|DELETE)", statement):
             continue
         looked_at += 1
+        statement = statement.replace("Inf", "9e999")
         for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}"):
             if re.search(r"SCAN (events|d|e|deliveries)\b", step):
                 # The one exception: at the start, rows are counted by subscription in an index.

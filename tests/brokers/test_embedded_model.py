@@ -377,7 +377,7 @@ def run_small(machine: type[RuleBasedStateMachine], examples: int) -> None:
 
 
 def test_nothing_is_lost_or_doubled_whatever_happens_in_whatever_order() -> None:
-    run_small(BrokerMachine, int(__import__("os").environ.get("EX", "40")))
+    run_small(BrokerMachine, 40)
 
 
 def test_nor_when_retention_removes_all_it_may() -> None:
@@ -385,4 +385,4 @@ def test_nor_when_retention_removes_all_it_may() -> None:
         limits = Limits(min_free_bytes=0, retention_age=0.0)
         replay = None
 
-    run_small(Forgetful, int(__import__("os").environ.get("EX", "20")))
+    run_small(Forgetful, 20)

@@ -15,7 +15,8 @@ class IngressLoad:
     is gone, or `most` events are sent. `singles` connections send one event a request (binary
     mode), `batchers` ten a request. Each event's subject is its id.
 
-    accepted: ids answered 202. statuses: how often each status was answered.
+    accepted, refused: ids answered 202, and those answered otherwise; ids without an answer are in
+    neither. statuses: how often each status was answered.
     """
 
     BATCH = 10
@@ -38,7 +39,8 @@ class IngressLoad:
         self._data = "x" * size
         self._numbers = iter(range(most))
         self._lock = threading.Lock()
-        self._accepted: list[list[str]] = []
+        self._accepted: list[str] = []
+        self._refused: list[str] = []
         self._stopping = False
         self._threads = [threading.Thread(target=self._send, args=(1,)) for _ in range(singles)]
         self._threads += [
@@ -47,7 +49,13 @@ class IngressLoad:
 
     @property
     def accepted(self) -> list[str]:
-        return [id for ids in self._accepted for id in ids]
+        with self._lock:
+            return list(self._accepted)
+
+    @property
+    def refused(self) -> list[str]:
+        with self._lock:
+            return list(self._refused)
 
     def start(self) -> "IngressLoad":
         for thread in self._threads:
@@ -66,8 +74,6 @@ class IngressLoad:
         return self
 
     def _send(self, count: int) -> None:
-        accepted: list[str] = []
-        self._accepted.append(accepted)
         try:
             with _Connection(self._address) as connection:
                 for ids in self._take(count):
@@ -75,8 +81,7 @@ class IngressLoad:
                     status = connection.exchange(head)
                     with self._lock:
                         self.statuses[status] += 1
-                    if status == 202:
-                        accepted += ids
+                        (self._accepted if status == 202 else self._refused).extend(ids)
         except OSError:
             pass  # the node is gone; what it did not answer counts for nothing
 

@@ -71,10 +71,12 @@ class NodeProcess:
 
     # Life
 
-    def start(self) -> "NodeProcess":
-        """Start it and wait until it is ready."""
+    def start(self, *, ready: bool = True) -> "NodeProcess":
+        """Start it and wait until it listens, and is `ready`."""
         self.launch()
-        wait_for(self._listens, f"the node is ready; it said:\n{self.last_words()}", START_LIMIT)
+        wait_for(self._listens, f"the node listens, see {self.log}", START_LIMIT)
+        if ready:
+            wait_for(self._is_ready, f"the node is ready, see {self.log}", START_LIMIT)
         return self
 
     def launch(self) -> None:
@@ -187,6 +189,9 @@ class NodeProcess:
             return False  # of its last life
         self.ingress = urlsplit(told["ingress"]).netloc
         self.admin = urlsplit(told["admin"]).netloc
+        return True
+
+    def _is_ready(self) -> bool:
         return self.ask("GET", "/readyz")[0] == 200
 
 

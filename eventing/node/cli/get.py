@@ -49,12 +49,15 @@ def command(
         raise click.UsageError("a name needs a kind: eventing get trigger NAME")
     if watch and output in ("json", "yaml", "name"):
         raise click.UsageError(f"--watch shows tables; it has no -o {output}")
+    chosen = split_name(kind, namespace or DEFAULT_NAMESPACE, name) if name is not None else None
+    if output in (None, "wide"):
+        _warn_of_old_code(node)
     if not watch:
-        _show(_items(node, kind, namespace, name), output, one=name is not None)
+        _show(_items(node, kind, namespace, chosen), output, one=name is not None)
         return 0
     before: list[Item] | None = None
     while True:
-        items = _items(node, kind, namespace, name)
+        items = _items(node, kind, namespace, chosen)
         if items != before:
             if terminal.on_terminal():
                 click.clear()
@@ -65,9 +68,11 @@ def command(
         time.sleep(EVERY)
 
 
-def _items(node: NodeClient, kind: str, namespace: str | None, name: str | None) -> list[Item]:
-    if name is not None:
-        return [find_one(node, kind, *split_name(kind, namespace or DEFAULT_NAMESPACE, name))]
+def _items(
+    node: NodeClient, kind: str, namespace: str | None, one: tuple[str, str] | None
+) -> list[Item]:
+    if one is not None:
+        return [find_one(node, kind, *one)]
     wanted = None if kind == ALL else kind
     items: list[Item] = node.get("/api/v1/resources", kind=wanted, namespace=namespace)["items"]
     order = list(KINDS)
@@ -90,6 +95,13 @@ def _show(items: list[Item], output: str | None, *, one: bool) -> None:
                 click.echo("/".join(part for part in parts if part))
         case _:
             _tables(items, wide=output == "wide")
+
+
+def _warn_of_old_code(node: NodeClient) -> None:
+    """Figures of a node whose files have changed, and don't load, are those of the old ones."""
+    error = node.get("/api/v1/node")["reloadError"]
+    if error:
+        terminal.warning(f"changed files are not live, the old version goes on:\n{error}")
 
 
 def _tables(items: list[Item], *, wide: bool) -> None:

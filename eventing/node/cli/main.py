@@ -31,6 +31,10 @@ INTERRUPTED = 130
 """As shells tell of a process that Ctrl-C has ended."""
 
 
+class _ReaderGone(Exception):
+    """Whoever read the output has seen enough."""
+
+
 class Commands(click.Group):
     """A group that imports a command when it is used, and knows what a typo meant."""
 
@@ -50,6 +54,13 @@ class Commands(click.Group):
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise unknown_command(ctx, args[0], list(COMMANDS))
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Click would end the process with status 1.
+            raise _ReaderGone from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -81,8 +92,8 @@ def run() -> int:
     try:
         status = _run()
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. Python flushes once more at its end.
+    except (_ReaderGone, BrokenPipeError):
+        # Python flushes once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
@@ -101,7 +112,7 @@ def _run() -> int:
     except EventingError as error:
         click.echo(f"eventing: {error}", err=True)
         return 2 if isinstance(error, UserError) else 3
-    except BrokenPipeError:
+    except (_ReaderGone, BrokenPipeError):
         raise
     except OSError as error:
         click.echo(f"eventing: {error}", err=True)

@@ -30,6 +30,8 @@ from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT,
 )
 @click.option(
     "--data",
+    "--data-dir",
+    "data",
     default=DEFAULT_DATA,
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),

@@ -1,0 +1,80 @@
+"""The folder a node keeps its data in: held by one node at a time, and where that one listens."""
+
+import fcntl
+import json
+import logging
+import os
+from pathlib import Path
+
+from eventing.errors import StorageError, UserError
+
+log = logging.getLogger("eventing.node")
+
+
+class DataFolder:
+    """`take` it before anything in it is written, `release` it after all is.
+
+    The hold is a lock on the folder itself: it needs no space, and ends with the process that has
+    it, whatever becomes of that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: int | None = None
+
+    @property
+    def _node_file(self) -> Path:
+        return self._path / "node.json"
+
+    def take(self) -> None:
+        """Make it where it is missing, and hold it. Raises UserError where another node does, and
+        StorageError where it can't be made."""
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(
+                f"the data folder {self._path} can't be used: {error.strerror}; mend that, or name "
+                "another with --data"
+            ) from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(folder)
+            raise UserError(
+                f"another node{self._holder()} runs on the data folder {self._path}; stop it, or "
+                "name another folder with --data"
+            ) from None
+        self._held = folder
+
+    def announce(self, ingress: str, admin: str) -> None:
+        """Tell the command line where this node listens. It runs on where that can't be written."""
+        where = {"pid": os.getpid(), "ingress": ingress, "admin": admin}
+        new = self._node_file.with_suffix(".new")
+        try:
+            new.write_text(json.dumps(where) + "\n")
+            new.replace(self._node_file)
+        except OSError as error:
+            log.warning(
+                "%s can't be written: %s; commands find this node by --admin %s",
+                self._node_file,
+                error.strerror,
+                admin,
+            )
+
+    def release(self) -> None:
+        """Let the next node have it. May be called more than once, and without `take`."""
+        if self._held is None:
+            return
+        try:
+            self._node_file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s can't be removed: %s", self._node_file, error.strerror)
+        os.close(self._held)
+        self._held = None
+
+    def _holder(self) -> str:
+        try:
+            return f" (process {int(json.loads(self._node_file.read_text())['pid'])})"
+        except (OSError, ValueError, TypeError, KeyError):
+            return ""

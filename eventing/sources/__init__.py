@@ -1,1 +1,0 @@
-"""Sources: what brings events in beside the ingress."""
