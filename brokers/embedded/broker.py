@@ -100,6 +100,13 @@ class EmbeddedBroker:
             raise RuntimeError(f"broker {self.name!r} has no router yet: set_router comes first")
         return self._router
 
+    def set_limits(self, limits: Limits) -> None:
+        """Hold these limits from now on."""
+        self._limits = limits
+        if self._commits is not None:
+            self.room.change(limits)
+            self._upkeep.limits = limits
+
     # Writing.
 
     @property

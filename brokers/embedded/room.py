@@ -67,26 +67,30 @@ class Room:
         backlog: Callable[[], int],
     ) -> None:
         self.load = Load(space)
-        self._limits = limits
         self._storage = storage
         self._clock = clock
         self._count_backlog = backlog
         self._sampled = clock()
-        # The first look counts: nothing is known of the backlog before it.
+        self.change(limits)
+
+    def change(self, limits: Limits) -> None:
+        """Hold these limits from now on."""
+        self.limits = limits
+        # The next look counts: nothing is known of the backlog before it.
         self._counted = float("-inf")
         self.load.backlog = limits.max_backlog or 0
 
     def refusal(self) -> BrokerFull | None:
         """Why nothing more is taken now, if so."""
-        refused = refusal(self._storage.broker, self._limits, self.load)
-        if refused is None or self._limits.max_backlog is None:
+        refused = refusal(self._storage.broker, self.limits, self.load)
+        if refused is None or self.limits.max_backlog is None:
             return refused
         now = self._clock()
         if now - self._counted >= BACKLOG_SECONDS:
             self._counted = now
             self.load.backlog = self._count_backlog()
             self.load.added_events = 0
-        return refusal(self._storage.broker, self._limits, self.load)
+        return refusal(self._storage.broker, self.limits, self.load)
 
     def accept(self, size: int, events: int) -> None:
         """Events of `size` bytes are to be stored."""

@@ -45,7 +45,7 @@ class Upkeep:
 
     def __init__(self, broker: Kept, limits: Limits, orphans: list[int]) -> None:
         self._broker = broker
-        self._limits = limits
+        self.limits = limits
         self._orphans = orphans
         self._loop = asyncio.get_running_loop()
         self._walk = 0
@@ -88,7 +88,7 @@ class Upkeep:
             room.moved
             or broker.time.now() >= self._expires
             or room.refusal() is not None
-            or excess(self._limits, room.load.space) > 0
+            or excess(self.limits, room.load.space) > 0
         ):
             self._trimming = True
             self._trim()
@@ -124,13 +124,13 @@ class Upkeep:
             transaction.connection,
             self._walk,
             min(needed, broker.head),
-            transaction.now - self._limits.retention_age,
-            excess(self._limits, broker.room.load.space),
+            transaction.now - self.limits.retention_age,
+            excess(self.limits, broker.room.load.space),
         )
 
     def _trimmed(self, trimmed: Trimmed) -> None:
         self._walk = trimmed.walk
-        age = self._limits.retention_age
+        age = self.limits.retention_age
         self._expires = (trimmed.oldest or self._broker.time.now()) + age
         self._trimming = trimmed.more
         if trimmed.more:

@@ -21,6 +21,8 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._held: int | None = None
+        self._announced = False
+        self._complained = False
 
     @property
     def _node_file(self) -> Path:
@@ -48,15 +50,22 @@ class DataFolder:
         self._held = folder
 
     def announce(self, ingress: str, admin: str) -> None:
-        """Tell the command line where this node listens. It runs on where that can't be written."""
+        """Tell the command line where this node listens. Does nothing once that is written; where
+        it can't be, the node runs on, and this may be called again."""
+        if self._announced:
+            return
         where = {"pid": os.getpid(), "ingress": ingress, "admin": admin}
         new = self._node_file.with_suffix(".new")
         try:
             new.write_text(json.dumps(where) + "\n")
             new.replace(self._node_file)
+            self._announced = True
         except OSError as error:
+            if self._complained:
+                return
+            self._complained = True
             log.warning(
-                "%s can't be written: %s; commands find this node by --admin %s",
+                "%s can't be written: %s; until it can, commands find this node by --admin %s",
                 self._node_file,
                 error.strerror,
                 admin,

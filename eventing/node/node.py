@@ -292,13 +292,15 @@ class Node:
             protocol=partial(IngressProtocol, self.ingress),
         )
         await self._ingress_server.start()
-        self._folder.announce(self._ingress_server.url, self._admin_server.url)
+        self._folder.announce(self.ingress_url, self.admin_url)
 
     async def _mend(self) -> None:
-        """Open brokers whose storage failed at the start as soon as it works again."""
+        """Do what storage did not allow at the start as soon as it works again."""
         failed = False
         while True:
             await asyncio.sleep(MEND_EVERY)
+            if self._ingress_server is not None:
+                self._folder.announce(self.ingress_url, self.admin_url)
             if not (failed or self.runtime.faults):
                 continue
             async with self._changing:

@@ -137,6 +137,7 @@ class Runtime:
         for key, plan in wiring.brokers.items():
             running = self.brokers.get(key)
             if isinstance(running, EmbeddedBroker):
+                running.set_limits(plan.limits)
                 continue
             path = self._data / "brokers" / f"{key}.db"
             broker = EmbeddedBroker(key, path, plan.limits)

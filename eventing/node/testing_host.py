@@ -34,7 +34,7 @@ from triggers.dispatcher import Attempt
 
 log = logging.getLogger("eventing.node")
 
-GRACE = 2.0
+GRACE = 1.0
 """Seconds that calls in flight have to end when the test does."""
 END_LIMIT = 10
 """Seconds after which a node whose test is gone ends, in good order or not."""

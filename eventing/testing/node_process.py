@@ -66,6 +66,8 @@ class NodeProcess:
         answer.
         """
         with self._lock:
+            if self._ended:
+                raise UserError("the node has ended; use it inside its `with` block")
             try:
                 self._connection.settimeout(patience)
                 self._connection.sendall(encode(REQUEST, method, arguments))
@@ -78,6 +80,11 @@ class NodeProcess:
                 status = self.kill()
                 reason = f"the node's process has ended, with status {status}"
                 raise OperationError(self._with_log(reason)) from None
+            except BaseException:
+                # Ctrl-C, or a test's time limit: the answer that is to come would be taken for
+                # that to the next request.
+                self.kill()
+                raise
         match frame:
             case [kind, value] if kind == ANSWER:
                 return value
@@ -87,6 +94,8 @@ class NodeProcess:
 
     def stop(self) -> None:
         """End it in good order, its workers' shutdown hooks included, or by force."""
+        if self._ended:
+            return
         try:
             self.ask("stop", {}, _STOP_LIMIT)
             self._connection.close()
@@ -96,9 +105,13 @@ class NodeProcess:
 
     def kill(self) -> int:
         """End it at once; its workers end with it. Returns its status."""
-        self._process.kill()
         self._connection.close()
+        self._process.kill()
         return self._process.wait()
+
+    @property
+    def _ended(self) -> bool:
+        return self._connection.fileno() < 0
 
     def _read(self) -> list[Any]:
         while True:

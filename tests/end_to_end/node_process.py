@@ -6,6 +6,7 @@ Everything waits for a condition and gives up after a bound; nothing sleeps for 
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 START_LIMIT = 60.0
 """Seconds a node may take to be ready: far above what it takes, so that only a fault reaches it."""
@@ -22,6 +22,8 @@ PATIENCE = 60.0
 """Seconds a condition is waited for, likewise."""
 
 _ROOT = Path(__file__).parents[2]
+# Of its log: node.json, which has it too, can't be written while the disk is full.
+_READY = re.compile(rb"ready: events to http://([^/]+)/\S+, admin API at http://(\S+)\n")
 
 Result = TypeVar("Result")
 
@@ -65,6 +67,7 @@ class NodeProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.ingress = ""
         self.admin = ""
+        self._begins = 0
         self._command = [sys.executable, "-m", "eventing", "up", *map(str, paths)]
         self._command += ["--port", "0", "--admin-port", "0", "--data", str(data), *arguments]
         self._environment = os.environ | dict(environment or {})
@@ -83,6 +86,7 @@ class NodeProcess:
         """Start it, without waiting for anything."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         with self.log.open("ab") as log:
+            self._begins = log.tell()
             self.process = subprocess.Popen(
                 self._command,
                 cwd=_ROOT,
@@ -181,14 +185,12 @@ class NodeProcess:
     def _listens(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the node ended at once:\n{self.last_words()}"
-        try:
-            told = json.loads((self.data / "node.json").read_text())
-        except (OSError, ValueError):
+        with self.log.open("rb") as log:
+            log.seek(self._begins)
+            found = _READY.search(log.read())
+        if found is None:
             return False
-        if told["pid"] != self.process.pid:
-            return False  # of its last life
-        self.ingress = urlsplit(told["ingress"]).netloc
-        self.admin = urlsplit(told["admin"]).netloc
+        self.ingress, self.admin = (address.decode() for address in found.groups())
         return True
 
     def _is_ready(self) -> bool:

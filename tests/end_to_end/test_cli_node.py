@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from eventing.node.cli.new_project import FILES
 
 APP = '''\
 from eventing import CloudEvent, Context, Reject, function
@@ -77,15 +81,16 @@ WIRING = (
 class NodeProcess:
     """A node of its own, and the command line as somebody in its folder has it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, app: str = APP, wiring: str = WIRING) -> None:
         self.folder = folder
         self.log = folder / "node.log"
-        (folder / "app.py").write_text(APP)
-        (folder / "wiring.yaml").write_text(WIRING)
+        self._options = options
+        (folder / "app.py").write_text(app)
+        (folder / "wiring.yaml").write_text(wiring)
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        arguments = ["up", ".", "--port", "0", "--admin-port", "0"]
+        arguments = ["up", ".", "--port", "0", "--admin-port", "0", *self._options]
         with open(self.log, "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "eventing", *arguments],
@@ -94,7 +99,7 @@ class NodeProcess:
                 stderr=log,
             )
         where = self.folder / ".eventing" / "node.json"
-        until(lambda: where.exists() or process.poll() is not None)
+        until(lambda: process.poll() is not None or (where.exists() and where.read_text()))
         assert process.poll() is None, self.log.read_text()
         return process
 
@@ -464,6 +469,33 @@ def test_replay_of_a_trigger_that_is_not_there_is_the_users_mistake(node: NodePr
     ran = node.run("replay", "nobody")
     assert ran.returncode == 2
     assert "there is no trigger" in ran.stderr
+
+
+# The project of `eventing init`
+
+
+def test_the_new_projects_readme_works_word_for_word(tmp_path: Path) -> None:
+    readme = FILES["README.md"]
+    commands = re.findall(r"^\$ (eventing .*)$", readme, re.MULTILINE)
+    assert commands.pop(0) == "eventing up . --reload"
+    assert '"milk": 1' in readme
+    node = NodeProcess(tmp_path, "--reload", app=FILES["app.py"], wiring=FILES["wiring.yaml"])
+    try:
+        told = {}
+        for command in commands:
+            if "redrive" in command:
+                prices = FILES["app.py"].replace("PRICES = {", 'PRICES = {"milk": 1, ')
+                (tmp_path / "app.py").write_text(prices)
+                until(lambda: "reloaded" in node.log.read_text())
+            told[command] = node.run(*shlex.split(command)[1:])
+    finally:
+        node.stop()
+    tea, logs, milk, listed, shown, redriven = told.values()
+    assert (tea.returncode, milk.returncode, redriven.returncode) == (0, 1, 0)
+    assert "tea: 6 EUR" in logs.stdout
+    assert "there is no milk for sale" in listed.stdout
+    assert "there is no milk for sale" in shown.stdout
+    assert "receipt" in redriven.stdout
 
 
 # The node's end

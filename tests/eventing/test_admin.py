@@ -200,7 +200,7 @@ def test_dead_letters_are_paged_by_id_and_filtered_by_trigger(
     async def test(client: Client, node: Node) -> None:
         for id in ("1", "2", "3"):
             await publish(node, "dead", id)
-        first, second, third = await dead_letters(client, 3)
+        first, second, _ = await dead_letters(client, 3)
         query: dict[str, Any] = {"after": first["id"], "limit": 1}
         [page] = await dead_letters(client, 1, **query)
         assert page == second
@@ -217,8 +217,7 @@ def test_activity_begins_by_saying_that_it_listens_and_ends_with_the_node(
             while not node.activity.listening:
                 await asyncio.sleep(0)
             await publish(node, "nobody.wants.it")
-            while not await node.stop():
-                pass
+            await node.stop()
 
         async with asyncio.TaskGroup() as group:
             group.create_task(events())

@@ -3,7 +3,7 @@
 from typing import Any
 
 from eventing.node.cli.moments import clock, took
-from eventing.node.cli.names import short
+from eventing.node.cli.names import DEFAULT_BROKER, short
 from eventing.node.cli.terminal import Part
 
 Record = dict[str, Any]
@@ -42,9 +42,11 @@ def summary(record: Record) -> list[Part]:
 
 
 def _accepted(record: Record) -> list[Part]:
+    elsewhere = record["broker"] != DEFAULT_BROKER
+    parts: list[Part] = [(f"in {record['broker']} ", "dim")] if elsewhere else []
     if not record["triggers"]:
-        return [("no trigger wants it", "yellow")]
-    return [("→ ", "dim"), ", ".join(short(trigger) for trigger in record["triggers"])]
+        return [*parts, ("no trigger wants it", "yellow")]
+    return [*parts, ("→ ", "dim"), ", ".join(short(each) for each in record["triggers"])]
 
 
 def _attempt(record: Record) -> list[Part]:

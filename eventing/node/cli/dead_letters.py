@@ -14,10 +14,10 @@ from eventing.node.cli import terminal
 from eventing.node.cli.event_options import assignments, check_json, read_data
 from eventing.node.cli.following import follow, verdict
 from eventing.node.cli.journey import Journey
-from eventing.node.cli.letter_ids import DEFAULT_BROKER, LetterId, LetterIdType
+from eventing.node.cli.letter_ids import LetterId, LetterIdType
 from eventing.node.cli.letter_text import tell_letter
 from eventing.node.cli.moments import Span, age
-from eventing.node.cli.names import QualifiedName, short
+from eventing.node.cli.names import DEFAULT_BROKER, QualifiedName, short
 from eventing.node.cli.node_client import NodeClient, NotThere
 from eventing.node.cli.shared_options import with_node, with_output
 from eventing.node.cli.terminal import Part

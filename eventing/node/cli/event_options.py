@@ -14,7 +14,7 @@ import click
 from eventing.errors import InvalidEvent, UserError
 from eventing.event import Event, declares_json, validate_event
 from eventing.json_format import decode_json
-from eventing.node.cli.names import QualifiedName
+from eventing.node.cli.names import DEFAULT_BROKER, QualifiedName
 
 Command = Callable[..., Any]
 
@@ -49,7 +49,7 @@ _OPTIONS = (
     click.option(
         "--broker",
         type=QualifiedName("Broker"),
-        default="default/default",
+        default=DEFAULT_BROKER,
         show_default=True,
         help="Where it is sent.",
     ),

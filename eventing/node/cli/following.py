@@ -47,7 +47,8 @@ def verdict(journey: Journey, timeout: float) -> int:
             "; 'eventing explain' with the same flags says why",
         )
         return 1
-    seconds = journey.hops[-1]["at"] - journey.hops[0]["at"]
+    first = journey.hops[0]
+    seconds = journey.hops[-1]["at"] - first["at"] + first.get("seconds", 0.0)
     if journey.outcome == "failed":
         names = ", ".join(dict.fromkeys(short(each["trigger"]) for each in journey.failed))
         terminal.note(("failed", "bold red"), f" at {names}, after {took(seconds)}")

@@ -5,9 +5,7 @@ from typing import Any
 
 import click
 
-from eventing.node.cli.names import qualified
-
-DEFAULT_BROKER = "default/default"
+from eventing.node.cli.names import DEFAULT_BROKER, qualified
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from eventing.node.config import DEFAULT_DATA
 
 DEFAULT_NAMESPACE = "default"
+DEFAULT_BROKER = "default/default"
 ALL = "all"
 
 KINDS = {

@@ -63,12 +63,16 @@ spec:
 """
 
 _TEST = '''\
-"""Handlers are plain functions, so tests call them."""
+"""Handlers are plain functions, so tests call them; the wiring has a node of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from app import Order, price, receipt
+from eventing import Reject
+from eventing.testing import Node, event, node
 
-from eventing import CloudEvent, Reject
+from app import Order, price
 
 
 def test_an_order_is_priced() -> None:
@@ -80,10 +84,21 @@ def test_what_is_not_for_sale_is_rejected() -> None:
         price(Order("milk", 1))
 
 
-def test_a_receipt_names_item_and_total(capsys: pytest.CaptureFixture[str]) -> None:
-    attributes = {"id": "1", "source": "/test", "type": "order.priced"}
-    receipt(CloudEvent(attributes, {"item": "tea", "total": 6}))
-    assert capsys.readouterr().out == "tea: 6 EUR\\n"
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Node]:
+    with node(Path(__file__).parent) as running:
+        yield running
+
+
+def test_an_order_ends_as_a_receipt(shop: Node) -> None:
+    journey = shop.send(event("order.placed", {"item": "tea", "amount": 2}))
+    journey.assert_done()
+    journey.assert_delivered("receipt")
+
+
+def test_an_order_for_what_is_not_for_sale_is_kept_as_a_dead_letter(shop: Node) -> None:
+    journey = shop.send(event("order.placed", {"item": "milk", "amount": 1}))
+    journey.assert_dead("price", reason="no milk")
 '''
 
 _README = """\

@@ -1,6 +1,7 @@
 """`eventing up`: run a node until it is told to stop."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -75,9 +76,7 @@ def command(
     SIGTERM and Ctrl-C stop it: it takes no more events, lets what is in flight end, and exits 0.
     A second signal ends it at once; nothing that was accepted is lost then either.
     """
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s"
-    )
+    _log_to_stderr()
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     # Imported late: the checks of the arguments above need none of it.
     from eventing.node.process import run_node
@@ -96,3 +95,24 @@ def command(
             scale_to_zero_grace=scale_to_zero_grace,
         )
     )
+
+
+_COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+
+
+class _ForTerminals(logging.Formatter):
+    """The time of day, dim, and the level in its colour."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = click.style(self.formatTime(record, "%H:%M:%S"), dim=True)
+        level = click.style(f"{record.levelname:<7}", fg=_COLOURS.get(record.levelname, "cyan"))
+        return f"{time} {level} {super().format(record)}"
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        handler.setFormatter(_ForTerminals())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
