@@ -22,7 +22,9 @@ import uvloop
 from benchmarks.load import cpu_seconds, floor_server
 from eventing.event import Event
 from functions.base import Call, Response
-from triggers.http_client import Address, Answer, HttpClient, Limits, Request
+from triggers.http_address import Address
+from triggers.http_client import HttpClient
+from triggers.http_exchange import Answer, Limits, Request
 from triggers.http_target import HttpTarget
 
 IN_FLIGHT = 16

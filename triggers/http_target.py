@@ -20,7 +20,9 @@ from eventing.http_encoding import (
     encode_http_structured,
 )
 from functions.base import Call, Response
-from triggers.http_client import KEPT, Address, Answer, HttpClient, Request
+from triggers.http_address import Address
+from triggers.http_client import HttpClient
+from triggers.http_exchange import KEPT, Answer, Request
 
 MALFORMED_REPLY = 502
 """The status of an attempt whose answer was 200 with an event that is none: it is retried."""

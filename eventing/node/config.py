@@ -13,7 +13,8 @@ class NodeConfig:
     """`paths` are files and folders with YAML and Python; `data` holds brokers and what was
     applied. Port 0 = any free one. `grace`: seconds that what is in flight has to end at shutdown.
     `max_event_bytes` bounds an event at the ingress. `scale_to_zero_grace`: seconds between the
-    decision for zero workers and the end of the last one (Knative's scale-to-zero-grace-period)."""
+    decision for zero workers and the end of the last one (Knative's scale-to-zero-grace-period).
+    `tokens` is a file of who may send events (see tokens.py), None = whoever reaches the port."""
 
     paths: tuple[Path, ...]
     data: Path = DEFAULT_DATA
@@ -25,3 +26,4 @@ class NodeConfig:
     grace: float = 30.0
     max_event_bytes: int = 16 << 20
     scale_to_zero_grace: float = 30.0
+    tokens: Path | None = None

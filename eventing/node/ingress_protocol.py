@@ -46,6 +46,7 @@ class IngressProtocol(HttpToolsProtocol):
         self._ingress = ingress
         self._short = False
         self._body = b""
+        self._storing = _Storing()
         self._active = False
 
     # The parser's callbacks
@@ -91,7 +92,7 @@ class IngressProtocol(HttpToolsProtocol):
                 stored = self._ingress.accept(self.url.decode("ascii"), self.headers, self._body)
             if stored is not None:
                 self._body = b""
-                self.cycle = _Storing()  # type: ignore[assignment]
+                self.cycle = self._storing = _Storing()  # type: ignore[assignment]
                 stored.add_done_callback(self._stored)
                 return
             self._go_long()
@@ -110,16 +111,17 @@ class IngressProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def _stored(self, stored: "asyncio.Future[list[int]]") -> None:
-        storing = self.cycle
+        # Not `self.cycle`: that is the last of the requests that queue up behind this one.
+        storing = self._storing
         error = asyncio.CancelledError() if stored.cancelled() else stored.exception()
-        if storing.disconnected or self.transport.is_closing():
+        if self.parser is None or self.transport.is_closing():
             storing.response_complete = True
             return
         if error is None:
             self.transport.write(_ACCEPTED)
         elif isinstance(error, Exception):
             self.transport.write(_raw(answer_to(error)))
-        else:
+        else:  # the broker was closed: nobody knows
             storing.keep_alive = False
         storing.response_complete = True
         if not storing.keep_alive:
@@ -153,7 +155,7 @@ class IngressProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+        super().connection_lost(exc)  # which forgets the parser
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

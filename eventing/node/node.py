@@ -24,6 +24,7 @@ from eventing.node.log_store import LogStore
 from eventing.node.projects import Projects
 from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
+from eventing.node.tokens import read_tokens
 from eventing.node.wiring import Condition, resolve
 from eventing.resources import Identity, Problem, Resource, load, load_text
 from functions.output_lines import LogLine
@@ -71,7 +72,11 @@ class Node:
             self.activity,
             scale_to_zero_grace=config.scale_to_zero_grace,
         )
-        self.ingress = Ingress(self.runtime.find_broker, max_event_bytes=config.max_event_bytes)
+        self.ingress = Ingress(
+            self.runtime.find_broker,
+            max_event_bytes=config.max_event_bytes,
+            authorize=read_tokens(config.tokens).authorize if config.tokens else None,
+        )
         self._folder = DataFolder(config.data)
         self._applied = AppliedResources(config.data / "applied")
         self._changing = asyncio.Lock()

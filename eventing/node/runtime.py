@@ -32,7 +32,8 @@ from functions.worker import Launcher
 from triggers.broker_target import BrokerTarget
 from triggers.dispatcher import Dispatcher, Route
 from triggers.filter_index import FilterIndex
-from triggers.http_client import Address, HttpClient
+from triggers.http_address import Address
+from triggers.http_client import HttpClient
 from triggers.http_target import HttpTarget
 from triggers.transform_target import TransformTarget
 

@@ -104,7 +104,7 @@ class NodeProcess:
         family = self.descendants()
         self.process.kill()
         self.process.wait()
-        wait_for(lambda: not any(map(_runs, family)), "what the node had started is gone with it")
+        wait_for(lambda: not any(map(runs, family)), "what the node had started is gone with it")
 
     def terminate(self) -> None:
         """Ask it to end, as an operator would."""
@@ -221,7 +221,8 @@ def _status_bytes(pid: int, field: str) -> int:
     raise LookupError(field)
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and more of it than what its parent has yet to hear."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Workers that die, hang, leak or babble cost an attempt, never an event, a neighbour or the node."""
+"""Workers that die, hang, leak or babble cost an attempt: no event, no neighbour, not the node."""
 
 import os
 import signal

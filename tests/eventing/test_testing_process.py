@@ -98,11 +98,13 @@ def gone(descriptor: int, seconds: float) -> bool:
 
 
 STUCK = """
-    import sys
+    import time
     from eventing.testing import event, node
 
     with node("app.py", "wiring.yaml") as running:
         running.send(event("asked"))
+        while not running.logs("offer"):
+            time.sleep(0.01)
         print(running.pid, flush=True)
         running.wait(600)
     """
@@ -114,7 +116,7 @@ SLEEPER = RIVALS | {
 
         @function(timeout=600)
         def offer(data: bytes) -> None:
-            open("entered", "w").close()
+            print("entered")
             time.sleep(600)
         """,
     "stuck.py": STUCK,
@@ -138,7 +140,7 @@ def test_a_test_that_is_killed_takes_its_node_and_the_workers_along(tmp_path: Pa
         watched = os.pidfd_open(number)
         workers = [os.pidfd_open(pid) for pid in descendants(number)]
         test.kill()
-    assert workers
+    assert len(workers) == 2, "the zygote, and the worker that sleeps"
     try:
         assert all(gone(descriptor, 20) for descriptor in (watched, *workers))
     finally:

@@ -17,7 +17,9 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggers.http_client import KEPT, Address, Answer, HttpClient, Limits, Request
+from triggers.http_address import Address
+from triggers.http_client import HttpClient
+from triggers.http_exchange import KEPT, Answer, Limits, Request
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Handler = Callable[["Peer"], Awaitable[None]]

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from eventing.event import Event
 from eventing.http_encoding import encode_http_batch, encode_http_binary, encode_http_structured
 from functions.base import Call, Response
-from triggers.http_client import Address, Answer, HttpClient
+from triggers.http_address import Address
+from triggers.http_client import HttpClient
+from triggers.http_exchange import Answer
 from triggers.http_target import HttpTarget, read_answer
 
 Run = Callable[[Coroutine[Any, Any, None]], None]

@@ -16,7 +16,9 @@ import trustme
 import uvicorn
 import uvloop
 
-from triggers.http_client import Address, Answer, HttpClient, Limits, Request
+from triggers.http_address import Address
+from triggers.http_client import HttpClient
+from triggers.http_exchange import Answer, Limits, Request
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

@@ -1,5 +1,6 @@
 """`eventing send`: an event to the node's ingress, and its way to the end."""
 
+import os
 from datetime import UTC, datetime
 
 import click
@@ -39,9 +40,13 @@ def command(
 
     It is accepted once it is durable. With --wait, exit status 1 means that a delivery failed for
     good (dead letter), that no trigger wanted the event, or that it has not ended in time.
+    A node that asks for a bearer token gets the one in EVENTING_TOKEN.
     """
     event.attributes.setdefault("time", datetime.now(UTC).isoformat().replace("+00:00", "Z"))
     headers, body = encode_http_binary(event)
+    token = os.environ.get("EVENTING_TOKEN")
+    if token:
+        headers.append((b"authorization", f"Bearer {token}".encode()))
     names = {key: event.attributes[key] for key in ("id", "source", "type")}
     if not wait:
         node.send(f"/{broker}", headers, body)

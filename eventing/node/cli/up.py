@@ -59,6 +59,11 @@ from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT,
     type=click.FloatRange(0.0),
     help="Seconds a function's last worker stays after the decision for none.",
 )
+@click.option(
+    "--tokens",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of bearer tokens, one a line, of those who may send events.",
+)
 def command(
     paths: tuple[Path, ...],
     reload: bool,
@@ -70,6 +75,7 @@ def command(
     grace: float,
     max_event_bytes: int,
     scale_to_zero_grace: float,
+    tokens: Path | None,
 ) -> int:
     """Run a node from PATHS: YAML files, Python files, or folders of both.
 
@@ -93,6 +99,7 @@ def command(
             grace=grace,
             max_event_bytes=max_event_bytes,
             scale_to_zero_grace=scale_to_zero_grace,
+            tokens=tokens,
         )
     )
 

@@ -1,0 +1,206 @@
+"""`eventing up --reload`: what is saved is live, what does not load changes nothing."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from node_process import NodeProcess, wait_for, write_project
+
+APP = """
+    import os
+    import pathlib
+    from eventing import function
+
+    WORD = "old"
+
+    @function
+    def tell(event):
+        folder = pathlib.Path(os.environ["OUT"])
+        (folder / event.get_id()).write_text(WORD)
+
+    @function
+    def slow(event):
+        import time
+        folder = pathlib.Path(os.environ["OUT"])
+        (folder / "begun").write_text(WORD)
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+        (folder / event.get_id()).write_text(WORD)
+"""
+
+WIRING = """
+    apiVersion: eventing.knative.dev/v1
+    kind: Trigger
+    metadata: {name: tell}
+    spec:
+      broker: default
+      filters: [{exact: {type: tell}}]
+      subscriber: {ref: {kind: Function, name: tell}}
+    ---
+    apiVersion: eventing.knative.dev/v1
+    kind: Trigger
+    metadata: {name: slow}
+    spec:
+      broker: default
+      filters: [{exact: {type: slow}}]
+      subscriber: {ref: {kind: Function, name: slow}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return write_project(tmp_path / "project", {"app.py": APP, "wiring.yaml": WIRING})
+
+
+@pytest.fixture
+def node(project: Path, tmp_path: Path) -> Iterator[NodeProcess]:
+    process = NodeProcess(
+        project,
+        data=tmp_path / "data",
+        log=tmp_path / "node.log",
+        arguments=("--reload",),
+        environment={"OUT": str(tmp_path / "out")},
+    )
+    try:
+        yield process.start()
+    finally:
+        process.kill()
+
+
+def save(path: Path, old: str, new: str) -> None:
+    """As editors do: a new file in place of the old one."""
+    text = path.read_text()
+    assert old in text
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text.replace(old, new))
+    os.replace(beside, path)
+
+
+def answer(node: NodeProcess, out: Path, id: str, type: str = "tell") -> str:
+    """What the function that gets an event of this id writes down."""
+    assert node.post(type, id) == 202
+    return wait_for(lambda: (out / id).exists() and (out / id).read_text(), f"event {id} is handled")
+
+
+def reload_error(node: NodeProcess) -> str:
+    error: str = node.ask("GET", "/api/v1/node")[1]["reloadError"]
+    return error
+
+
+def reloads(node: NodeProcess) -> int:
+    return node.log.read_text().count("reloaded in")
+
+
+def edit(node: NodeProcess, path: Path, old: str, new: str) -> None:
+    before = reloads(node)
+    save(path, old, new)
+    wait_for(lambda: reloads(node) > before, f"{path.name} is live")
+
+
+def test_a_saved_handler_is_live(node: NodeProcess, project: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert answer(node, out, "1") == "old"
+    edit(node, project / "app.py", '"old"', '"new"')
+    assert answer(node, out, "2") == "new"
+
+
+def test_a_saved_trigger_is_live(node: NodeProcess, project: Path, tmp_path: Path) -> None:
+    edit(node, project / "wiring.yaml", "{type: tell}", "{type: other}")
+    assert answer(node, tmp_path / "out", "1", "other") == "old"
+
+
+def test_what_is_in_flight_ends_on_the_old_code(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert node.post("slow", "s") == 202
+    wait_for((out / "begun").exists, "the old code has begun")
+    edit(node, project / "app.py", '"old"', '"new"')
+    assert answer(node, out, "1") == "new"
+    (out / "go").touch()
+    assert wait_for(lambda: (out / "s").exists() and (out / "s").read_text(), "it ends") == "old"
+
+
+def test_replaced_code_leaves_no_process_behind(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    answer(node, out, "0")
+    edit(node, project / "app.py", '"old"', '"new0"')
+    answer(node, out, "1")
+    most = len(node.descendants())
+    for number in range(3):
+        edit(node, project / "app.py", f'"new{number}"', f'"new{number + 1}"')
+        answer(node, out, f"again{number}")
+    wait_for(lambda: len(node.descendants()) <= most, "old processes are gone")
+
+
+@pytest.mark.parametrize(
+    ("file", "good", "bad", "told"),
+    [
+        ("app.py", "WORD =", "WORD = = =", "app.py:6:8"),
+        ("app.py", "WORD =", "import nowhere; WORD =", "No module named 'nowhere'"),
+        ("wiring.yaml", "filters: [{exact: {type: tell}}]", "filterz: []", "wiring.yaml:7:3"),
+        ("wiring.yaml", "{exact: {type: tell}}", '{cesql: "type ="}', "wiring.yaml:7:28"),
+    ],
+    ids=["syntax", "import", "unknown field", "expression"],
+)
+def test_a_file_that_does_not_load_keeps_the_old_version_and_shows_why(
+    node: NodeProcess, project: Path, tmp_path: Path, file: str, good: str, bad: str, told: str
+) -> None:
+    out = tmp_path / "out"
+    save(project / file, good, bad)
+    wait_for(lambda: told in reload_error(node), f"the error names {told}")
+    assert answer(node, out, "1") == "old"
+    edit(node, project / file, bad, good)
+    assert reload_error(node) == ""
+    assert answer(node, out, "2") == "old"
+
+
+def test_a_new_file_brings_a_new_function(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    before = reloads(node)
+    write_project(
+        project,
+        {
+            "more.py": APP.replace("def tell", "def more").replace("def slow", "def slower"),
+            "more.yaml": WIRING.replace("tell", "more").replace("slow", "slower"),
+        },
+    )
+    wait_for(lambda: reloads(node) > before, "the new files are live")
+    wait_for(lambda: node.resource("Trigger", "more")["ready"], "its trigger is ready")
+    assert answer(node, tmp_path / "out", "1", "more") == "old"
+
+
+def test_no_event_is_lost_while_code_is_replaced_again_and_again(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    over = threading.Event()
+    sent = []
+
+    def send() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            if node.post("tell", f"n{number}") == 202:
+                sent.append(f"n{number}")
+            time.sleep(0.002)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        word = "old"
+        for number in range(5):
+            edit(node, project / "app.py", f'"{word}"', f'"v{number}"')
+            word = f"v{number}"
+    finally:
+        over.set()
+        sender.join()
+    assert len(sent) > 20
+    wait_for(lambda: all((out / id).exists() for id in sent), "every accepted event is handled")
