@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Literal
 
 from eventing.errors import InvalidEvent
-from eventing.event import Event
+from eventing.event import Event, validate_event
 from eventing.http_encoding import (
     Headers,
     carries_event,
@@ -23,9 +23,12 @@ from functions.base import Call, Response
 from triggers.http_address import Address
 from triggers.http_client import HttpClient
 from triggers.http_exchange import KEPT, Answer, Request
+from triggers.http_trace import trace_headers
 
 MALFORMED_REPLY = 502
 """The status of an attempt whose answer was 200 with an event that is none: it is retried."""
+UNSENDABLE = 500
+"""The status of an attempt whose event breaks the rules of CloudEvents: nothing was sent."""
 DEFAULT_TIMEOUT = 30.0
 """Seconds a subscriber has to answer where neither the call nor the target says otherwise."""
 
@@ -45,6 +48,9 @@ class HttpTarget:
       its body. A malformed event there is status 502 and the reason "malformed reply: …".
     - The body of any other 2xx is never a reply.
     - No whole answer is status 0, with the reason: refused, timed out, cut, not HTTP, …
+    - An event that is none, such as one with a lone surrogate, is not sent: that is status 500.
+
+    Its `traceparent` and `tracestate` also travel as the headers of W3C Trace Context.
     """
 
     def __init__(
@@ -61,7 +67,14 @@ class HttpTarget:
         self._timeout = timeout
 
     def submit(self, call: Call, done: Callable[[Response], None]) -> None:
-        headers, body = self._encode(call.event)
+        event = call.event
+        try:
+            validate_event(event)
+        except InvalidEvent as error:
+            done(Response(UNSENDABLE, reason=f"the event can't be sent: {error}"))
+            return
+        headers, body = self._encode(event)
+        headers += trace_headers(event.attributes)
         headers.append((b"prefer", b"reply"))
         timeout = self._timeout if call.timeout is None else call.timeout
         request = Request(self.address, headers, body, timeout)

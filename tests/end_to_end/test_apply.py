@@ -61,7 +61,8 @@ def node(tmp_path: Path) -> Iterator[NodeProcess]:
 
 def answer(node: NodeProcess, out: Path, id: str) -> str:
     assert node.post("tell", id) == 202
-    return wait_for(lambda: (out / id).exists() and (out / id).read_text(), f"event {id} is handled")
+    written = out / id
+    return wait_for(lambda: written.exists() and written.read_text(), f"event {id} is handled")
 
 
 def test_an_applied_trigger_is_at_work_and_outlives_the_node(
@@ -119,9 +120,7 @@ def test_a_text_with_one_mistake_changes_nothing(node: NodeProcess) -> None:
     assert node.ask("GET", "/api/v1/resources?kind=Trigger")[1]["items"] == []
 
 
-def test_an_event_waits_for_a_function_that_comes_later(
-    node: NodeProcess, tmp_path: Path
-) -> None:
+def test_an_event_waits_for_a_function_that_comes_later(node: NodeProcess, tmp_path: Path) -> None:
     node.apply(TRIGGER.replace("name: tell}}", "name: later}}"))
     assert node.resource("Trigger", "tell")["reason"] == "SubscriberNotResolved"
     assert node.post("tell", "1") == 202

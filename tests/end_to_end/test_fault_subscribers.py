@@ -1,5 +1,4 @@
-"""HTTP subscribers that are slow or dead hold up nobody else, and a long backlog holds no memory.
-"""
+"""HTTP subscribers that are slow or dead hold up nobody else, and a long backlog holds no memory."""
 
 import http.server
 import json
@@ -102,7 +101,13 @@ def node(tmp_path: Path, journal: Journal) -> Iterator[NodeProcess]:
 
 
 def add_trigger(
-    node: NodeProcess, name: str, port: int, type: str, *, delay: str = "PT1S", timeout: str = "PT1H"
+    node: NodeProcess,
+    name: str,
+    port: int,
+    type: str,
+    *,
+    delay: str = "PT1S",
+    timeout: str = "PT1H",
 ) -> None:
     uri = f"http://127.0.0.1:{port}/"
     node.apply(TRIGGER.format(name=name, uri=uri, type=type, delay=delay, timeout=timeout))
@@ -149,7 +154,7 @@ def test_a_hundred_thousand_events_for_a_dead_subscriber_wait_on_disk_over_a_res
     port = {"silent": silent_port, "refused": closed_port, "failing": failing.port}[dead]
     node.start()
     before = node.resident_bytes()
-    add_trigger(node, "dead", port, "wanted", delay="PT5S")
+    add_trigger(node, "dead", port, "wanted", delay="PT5S", timeout="PT2S")
     post_many(node, BACKLOG)
     assert status(node, "dead")["lag"] == BACKLOG
     if dead != "silent":
@@ -162,15 +167,7 @@ def test_a_hundred_thousand_events_for_a_dead_subscriber_wait_on_disk_over_a_res
     assert node.post("order", "beside", subject="beside") == 202
     wait_for(lambda: journal.handled()["record"]["beside"], "another trigger goes on")
     revived = Subscriber(202)
-    node.apply(
-        TRIGGER.format(
-            name="dead",
-            uri=f"http://127.0.0.1:{revived.port}/",
-            type="wanted",
-            delay="PT5S",
-            timeout="PT1H",
-        )
-    )
+    add_trigger(node, "dead", revived.port, "wanted")
     wait_for(lambda: status(node, "dead")["lag"] <= BACKLOG - 10_000, "the backlog is worked off")
     second = node.peak_bytes()
     with capsys.disabled():

@@ -1,6 +1,5 @@
 """`eventing up --reload`: what is saved is live, what does not load changes nothing."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -77,13 +76,14 @@ def save(path: Path, old: str, new: str) -> None:
     assert old in text
     beside = path.with_suffix(".tmp")
     beside.write_text(text.replace(old, new))
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def answer(node: NodeProcess, out: Path, id: str, type: str = "tell") -> str:
     """What the function that gets an event of this id writes down."""
     assert node.post(type, id) == 202
-    return wait_for(lambda: (out / id).exists() and (out / id).read_text(), f"event {id} is handled")
+    written = out / id
+    return wait_for(lambda: written.exists() and written.read_text(), f"event {id} is handled")
 
 
 def reload_error(node: NodeProcess) -> str:
@@ -161,9 +161,7 @@ def test_a_file_that_does_not_load_keeps_the_old_version_and_shows_why(
     assert answer(node, out, "2") == "old"
 
 
-def test_a_new_file_brings_a_new_function(
-    node: NodeProcess, project: Path, tmp_path: Path
-) -> None:
+def test_a_new_file_brings_a_new_function(node: NodeProcess, project: Path, tmp_path: Path) -> None:
     before = reloads(node)
     write_project(
         project,

@@ -160,9 +160,7 @@ def test_a_large_body_takes_the_long_way_whole() -> None:
 def test_chunked_bodies_and_expectations_are_served() -> None:
     async def test(broker, server, ingress):
         reader, writer = await connected(server)
-        head = request("1", body=b"").replace(
-            b"content-length: 0", b"transfer-encoding: chunked"
-        )
+        head = request("1", body=b"").replace(b"content-length: 0", b"transfer-encoding: chunked")
         writer.write(head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         assert await status(reader) == 202
         writer.write(request("2", body=b"", extra="expect: 100-continue\r\n"))

@@ -13,9 +13,7 @@ CODE = Code(Path("/project"), 1)
 
 
 def found(name: str = "thumbnail", **options: object) -> Discovered:
-    return Discovered(
-        name, "default", f"app:{name}", CODE, True, "/project/app.py", 3, **options
-    )
+    return Discovered(name, "default", f"app:{name}", CODE, True, "/project/app.py", 3, **options)
 
 
 def wired(text: str, *discovered: Discovered, failures: dict[Path, str] | None = None):

@@ -133,9 +133,10 @@ def test_a_spent_event_goes_to_the_sink_with_what_went_wrong(tmp_path):
     async def main():
         subscriber = Subscriber(lambda call: Response(400, body=b"why", reason="bad"))
         sink = Subscriber(lambda call: Response(200, (event(3, "reply"),)))
-        async with dispatching(
-            tmp_path, subscriber, sink=sink, sink_destination="function:q"
-        ) as (broker, dispatcher):
+        async with dispatching(tmp_path, subscriber, sink=sink, sink_destination="function:q") as (
+            broker,
+            dispatcher,
+        ):
             await broker.publish([event(knativebrokerttl="9")])
             await until(lambda: dispatcher.counters.dead_lettered == 1)
             await until(lambda: dispatcher.outstanding == 0)
