@@ -24,6 +24,7 @@ class RunningNode:
     port: int
     admin: str
     folder: Path
+    log: Path
 
     def cpu(self) -> float:
         return cpu_seconds(self.pid)
@@ -100,7 +101,7 @@ def running_node(
                 wait_for_port(port)
             except OSError:
                 raise RuntimeError(f"the node did not start:\n{log.read_text()}") from None
-            yield RunningNode(process.pid, port, f"http://127.0.0.1:{admin_port}", folder)
+            yield RunningNode(process.pid, port, f"http://127.0.0.1:{admin_port}", folder, log)
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from eventing.errors import OperationError, UserError
+from eventing.errors import OperationError
 from eventing.sdk.lifeline import adopt_orphans
 from functions.interpreter import DEFAULT_PYTHON, Lifeline, start_interpreter
 from functions.memory_watch import MemoryWatch
@@ -25,6 +25,8 @@ IDLE_TIMEOUT: Final = 600.0
 
 _BACKOFF = (0.1, 5.0)
 """Seconds before a zygote is started again: from the first doubled, up to the second."""
+_STEADY = 10.0
+"""Seconds after which a zygote's end is taken for an accident, not for a habit."""
 _CLOSE_GRACE = 5.0
 
 
@@ -117,6 +119,7 @@ class Project:
         self._memory = MemoryWatch()
         self._idle: asyncio.TimerHandle | None = None
         self._delay = _BACKOFF[0]
+        self._loaded_at = 0.0
         self._closed = False
         self.launcher = ProcessLauncher(self)
 
@@ -160,19 +163,30 @@ class Project:
         return project
 
     async def close(self) -> None:
-        """End every process of the project, workers included; returns when they are gone."""
+        """End every process of the project, workers included; returns when they are gone.
+
+        Raises OperationError where the kernel has not ended one after 5 seconds.
+        """
         self._closed = True
         if self._idle is not None:
             self._idle.cancel()
+            self._idle = None
         if self._starting is not None:
             self._starting.cancel()
+            await asyncio.wait([self._starting])
         for worker, descriptors in self._take_queue():
             _give_up(worker, descriptors, "the project is closed")
         self._lifeline.cut()
         for worker in tuple(self._live):
             worker.kill()
         gone = [zygote.gone for zygote in self._zygotes]
-        await asyncio.wait_for(asyncio.gather(self._none_live.wait(), *gone), _CLOSE_GRACE)
+        try:
+            await asyncio.wait_for(asyncio.gather(self._none_live.wait(), *gone), _CLOSE_GRACE)
+        except TimeoutError:
+            pids = [worker.pid for worker in self._live]
+            raise OperationError(
+                f"processes {pids} were killed and are not gone yet; they take no more calls"
+            ) from None
 
     # What the launcher asks for
 
@@ -227,25 +241,38 @@ class Project:
             return
         self._none_live.set()
         if self._zygote is not None and not self._closed:
-            self._idle = self._loop.call_later(self._idle_timeout, self._retire)
+            self._go_idle()
 
     # The zygote's life
 
     async def _load(self, warm: ZygoteProcess | None = None) -> None:
         """Start a zygote and import the project in it. Raises UserError or OperationError."""
-        zygote = warm or ZygoteProcess(
-            self._python, self._lifeline, lambda line: self._on_log(line), self._lost
-        )
         if warm is not None:
             warm.on_lost(self._lost)
+        zygote = warm or ZygoteProcess(self._python, self._lifeline, self._on_log, self._lost)
         self._zygotes.add(zygote)
-        report = await zygote.load(self._paths, self._handlers, self._load_timeout)
+        try:
+            report = await zygote.load(self._paths, self._handlers, self._load_timeout)
+        except BaseException:
+            zygote.kill()
+            raise
+        if report["threads"] and warm is not None:
+            # They may be of a module that only an earlier version of the project has imported.
+            zygote.kill()
+            await self._load()
+            return
         self._take_report(report)
         if report["threads"]:
             self._go_fresh(report["threads"])
             zygote.close()
-        else:
-            self._zygote = zygote
+            return
+        self._zygote = zygote
+        self._loaded_at = self._loop.time()
+        if not self._live:
+            self._go_idle()
+
+    def _go_idle(self) -> None:
+        self._idle = self._loop.call_later(self._idle_timeout, self._retire)
 
     def _take_report(self, report: Mapping[str, Any]) -> None:
         self._roots = tuple(report["roots"])
@@ -271,6 +298,8 @@ class Project:
         self._zygote = None
         if self._closed:
             return
+        if self._loop.time() - self._loaded_at > _STEADY:
+            self._delay = _BACKOFF[0]
         text = f"the zygote ended ({how}); its workers go on, and another one is started"
         self._on_log(LogLine(time.time(), "", "node", "WARNING", "", "", text))
         self._start_again(self._delay)
@@ -290,13 +319,12 @@ class Project:
         try:
             await asyncio.sleep(delay)
             await self._load()
-        except (UserError, OperationError, OSError) as error:
+        except Exception as error:  # whatever it is, those who wait have to be told
             self._starting = None
             for worker, descriptors in self._take_queue():
                 _give_up(worker, descriptors, f"the project can't be imported any more: {error}")
             return
         self._starting = None
-        self._delay = _BACKOFF[0]
         for worker, descriptors in self._take_queue():
             if self._zygote is not None:
                 self._zygote.fork(worker, descriptors)

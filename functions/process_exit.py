@@ -5,6 +5,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from eventing.sdk.lifeline import GROUP_PAUSE, GROUP_ROUNDS, group_is_gone
+
 
 def describe(status: int | None) -> str:
     """A wait status for people: "exited with status 3", "killed by SIGSEGV"."""
@@ -28,9 +30,10 @@ def kill_group(pid: int) -> None:
 
 
 def watch_exit(pid: int, ended: Callable[[int | None], None]) -> None:
-    """Call `ended(wait status)` on the event loop once the process has ended, and wait for it.
+    """Call `ended(wait status)` on the event loop once the process and its group have ended.
 
-    The status is None where the process is no child of this one. Its group ends with it.
+    They are waited for, so that nothing of them stays. The status is None where the process is
+    no child of this one.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -54,14 +57,12 @@ def _settle(pid: int, ended: Callable[[int | None], None]) -> None:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
         status = None
-    _reap_group(pid)
-    ended(status)
+    _settle_group(pid, GROUP_ROUNDS, lambda: ended(status))
 
 
-def _reap_group(pid: int) -> None:
-    """Wait for orphans of the group that came to this process."""
-    try:
-        while os.waitpid(-pid, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+def _settle_group(pid: int, rounds: int, ended: Callable[[], None]) -> None:
+    if group_is_gone(pid) or rounds == 0:
+        ended()
+        return
+    loop = asyncio.get_running_loop()
+    loop.call_later(GROUP_PAUSE, _settle_group, pid, rounds - 1, ended)

@@ -56,7 +56,10 @@ class ProcessWorker:
         self._scheduled = False
         self._blocked = False
         self._kill_at_birth = False
+        self._over = False
+        """Its process has ended."""
         self._alive = True
+        """Its listener has not been told so."""
         self._reason = ""
         self._last_words: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -94,7 +97,7 @@ class ProcessWorker:
 
     def kill(self, reason: str = "") -> None:
         """SIGKILL to it and all it has started; `reason` is then told by `exited`."""
-        if not self._alive:
+        if self._over:
             return
         self._reason = self._reason or reason
         if self.pid:
@@ -110,8 +113,9 @@ class ProcessWorker:
 
     def ended(self, status: int | None, reason: str = "") -> None:
         """Its process has ended, or (with a reason) never began. Tells the listener, once."""
-        if not self._alive:
+        if self._over:
             return
+        self._over = True
         while self._read():  # what it still said
             pass
         self._alive = False

@@ -15,7 +15,7 @@ from eventing.sdk.frames import FrameError, FrameReader, encode
 from functions.interpreter import Lifeline, start_interpreter
 from functions.output_lines import LogLine, OnLog, OutputPipe
 from functions.process_exit import describe, kill_group, watch_exit
-from functions.worker_process import ProcessWorker
+from functions.worker_process import ProcessWorker, open_channels
 
 _CHUNK = 1 << 16
 _DUMP_GRACE = 0.5
@@ -23,6 +23,7 @@ _DUMP_GRACE = 0.5
 _EOF_GRACE = 1.0
 """Seconds from the end of its socket to the end of the process."""
 _LAST_LINES = 40
+_OURS = re.compile(r'File "(<string>|<frozen |[^"]*/eventing/sdk/)')
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
@@ -53,26 +54,22 @@ class ZygoteProcess:
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._alive = True
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        self._socket, theirs = socket.socketpair()
-        stdout, stdout_end = os.pipe2(os.O_CLOEXEC)
-        stderr, stderr_end = os.pipe2(os.O_CLOEXEC)
+        self._socket, (stdout, stderr), theirs = open_channels()
+        control, stdout_end, stderr_end = theirs
         try:
             self.pid = start_interpreter(
                 python,
                 "eventing.sdk.zygote",
-                (theirs.fileno(), lifeline.descriptor),
+                (control, lifeline.descriptor),
                 stdout=stdout_end,
                 stderr=stderr_end,
             )
         except OperationError:
             self._socket.close()
-            os.close(stdout)
-            os.close(stderr)
+            _close_all((stdout, stderr))
             raise
         finally:
-            theirs.close()
-            os.close(stdout_end)
-            os.close(stderr_end)
+            _close_all(theirs)
         self._outputs = (
             OutputPipe(stdout, "", "stdout", self._log),
             OutputPipe(stderr, "", "stderr", self._log),
@@ -183,11 +180,13 @@ class ZygoteProcess:
 
     def _take(self, data: bytes) -> None:
         try:
-            for frame in self._reader.feed(data):
-                self._hear(frame)
-        except (FrameError, ValueError, TypeError, KeyError):
+            told = list(self._reader.feed(data))
+        except FrameError:
             self._loop.remove_reader(self._socket)
             self.kill()
+            return
+        for frame in told:
+            self._hear(frame)
 
     def _hear(self, frame: list[Any]) -> None:
         kind, *told = frame
@@ -229,7 +228,7 @@ class ZygoteProcess:
             pipe.close()
         how = describe(status)
         if self._loading is not None and not self._loading.done():
-            lines = "".join(f"\n{line}" for line in self._last_lines)
+            lines = "".join(f"\n{line}" for line in self._last_lines if not _OURS.search(line))
             self._loading.set_exception(
                 UserError(f"importing the project ended the interpreter ({how}){lines}")
             )

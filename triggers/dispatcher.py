@@ -117,18 +117,19 @@ class Dispatcher:
         """Deliveries handed out and not yet durably settled."""
         return self._outstanding
 
-    async def stop(self, grace: float) -> bool:
-        """Take no more, wait up to `grace` seconds for what is out to end and settle.
+    async def stop(self, grace: float | None) -> bool:
+        """Take no more, wait up to `grace` seconds (None = for good) for what is out to end and
+        settle.
 
         True if all of it did; the rest is handed out again after the next start, and what its
         attempts may yet answer counts for nothing.
         """
         self._receiving.cancel()
         await asyncio.wait([self._receiving])
-        deadline = self._loop.time() + grace
+        deadline = None if grace is None else self._loop.time() + grace
         while self._outstanding:
-            left = deadline - self._loop.time()
-            if left <= 0:
+            left = None if deadline is None else deadline - self._loop.time()
+            if left is not None and left <= 0:
                 self._abandoned = True
                 return False
             await asyncio.wait([self._change()], timeout=left)

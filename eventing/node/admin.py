@@ -48,15 +48,15 @@ def admin_app(node: Node) -> Starlette:
             Route("/api/v1/explain", api.explain, methods=["POST"]),
             Route("/api/v1/dead-letters", api.dead_letters),
             Route(
-                "/api/v1/dead-letters/{namespace}/{broker}/{id:int}",
+                "/api/v1/dead-letters/{namespace}/{broker}/{id}",
                 api.dead_letter,
                 methods=["GET"],
             ),
             Route(
-                "/api/v1/dead-letters/{namespace}/{broker}/{id:int}", api.drop, methods=["DELETE"]
+                "/api/v1/dead-letters/{namespace}/{broker}/{id}", api.drop, methods=["DELETE"]
             ),
             Route(
-                "/api/v1/dead-letters/{namespace}/{broker}/{id:int}/redrive",
+                "/api/v1/dead-letters/{namespace}/{broker}/{id}/redrive",
                 api.redrive,
                 methods=["POST"],
             ),
@@ -185,7 +185,7 @@ class _Api:
 
     async def dead_letter(self, request: Request) -> Response:
         key, broker = self._broker(request)
-        letter = await broker.dead_letter(request.path_params["id"])
+        letter = await broker.dead_letter(_id(request))
         if letter is None:
             raise _no_dead_letter(request)
         whole = _summary(key, letter) | {"event": encode_object(letter.event)}
@@ -200,18 +200,18 @@ class _Api:
         if body:
             event = _event(_parsed(body).get("event"))
         try:
-            found = await broker.redrive(request.path_params["id"], event)
+            found = await broker.redrive(_id(request), event)
         except LookupError as error:
             raise UserError(str(error)) from None
         if not found:
             raise _no_dead_letter(request)
-        return _json({"redriven": request.path_params["id"]})
+        return _json({"redriven": _id(request)})
 
     async def drop(self, request: Request) -> Response:
         _, broker = self._broker(request)
-        if not await broker.drop([request.path_params["id"]]):
+        if not await broker.drop([_id(request)]):
             raise _no_dead_letter(request)
-        return _json({"dropped": request.path_params["id"]})
+        return _json({"dropped": _id(request)})
 
     async def replay(self, request: Request) -> Response:
         """`{"trigger": "namespace/name", "since": Unix seconds, "until": …}`, or `from` and `to`
@@ -288,6 +288,10 @@ def _event(document: Any) -> Event:
 
 def _no_dead_letter(request: Request) -> HTTPException:
     return HTTPException(404, f"there is no dead letter {request.path_params['id']}")
+
+
+def _id(request: Request) -> int:
+    return _number(request.path_params["id"], "the id of the dead letter")
 
 
 def _number(text: str, name: str) -> int:

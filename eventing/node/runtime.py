@@ -42,6 +42,8 @@ log = logging.getLogger("eventing.node")
 IN_FLIGHT_FUNCTION = 256
 """Deliveries of one trigger that are out to a function at once, those waiting for it included."""
 IN_FLIGHT_HTTP = 100
+MOVE_GRACE = 0.5
+"""Seconds that a trigger that is removed, or changes its order, has for what is in flight."""
 OLD_CODE_GRACE = 600.0
 """Seconds that calls begun on replaced code may take to end."""
 
@@ -85,16 +87,29 @@ class Runtime:
         self._budget = WorkerBudget()
         self._plans: dict[Key, FunctionPlan] = {}
         self._draining: Counter[Code] = Counter()
+        self._pausing: set[Dispatcher] = set()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def rewire(self, wiring: Wiring) -> None:
-        """Run this wiring from now on. What is in flight ends where it began."""
+        """Run this wiring from now on. What is in flight ends where it began. Raises StorageError;
+        then the same wiring may be given again."""
         await self._open_brokers(wiring)
         self._renew_pools(wiring)
         self.wiring = wiring
         for broker in self.brokers:
             self._route(broker)
-        for key in [key for key in self.triggers if self._moved(key)]:
+        # All in one turn of the loop: a replaced pool refuses what is still sent to it.
+        moved = [key for key in self.triggers if self._moved(key)]
+        for key, running in self.triggers.items():
+            if key not in moved:
+                self._direct(running, wiring.triggers[key])
+            elif running.dispatcher is not None and key in wiring.triggers:
+                running.dispatcher.route = (
+                    self._route_of(wiring.triggers[key]) or running.dispatcher.route
+                )
+        leaving = [self.triggers[key].dispatcher for key in moved]
+        await asyncio.gather(*(each.stop(MOVE_GRACE) for each in leaving if each is not None))
+        for key in moved:
             await self._remove_trigger(key)
         for key, plan in wiring.triggers.items():
             if plan.broker in self.brokers:
@@ -120,6 +135,7 @@ class Runtime:
         """End what is in flight within `grace` seconds, settle, close. True if all of it ended;
         the rest is delivered again after the next start."""
         dispatchers = [each.dispatcher for each in self.triggers.values() if each.dispatcher]
+        dispatchers += self._pausing
         ended = await asyncio.gather(*(dispatcher.stop(grace) for dispatcher in dispatchers))
         pools = [pool.close(0.0 if not all(ended) else 2.0) for pool in self.pools.values()]
         await asyncio.gather(*pools)
@@ -224,26 +240,34 @@ class Runtime:
                 start = await broker.position_at(plan.start)
             subscription = await broker.subscribe(key, order=plan.order, start=start)
             running = self.triggers[key] = RunningTrigger(plan, subscription)
+        self._direct(running, plan)
+
+    def _direct(self, running: RunningTrigger, plan: TriggerPlan) -> None:
+        """Send what the trigger takes from now on where the plan says, or hold it."""
         running.plan = plan
         route = self._route_of(plan)
         if route is None:
             if running.dispatcher is not None:
-                self._in_background(running.dispatcher.stop(OLD_CODE_GRACE), f"pause {key}")
+                self._in_background(self._pause(running.dispatcher), f"pause {plan.key}")
                 running.dispatcher = None
         elif running.dispatcher is None:
-            running.dispatcher = Dispatcher(key, running.subscription, route)
+            running.dispatcher = Dispatcher(plan.key, running.subscription, route)
             running.dispatcher.observer = self._activity if self._activity.listening else None
         else:
             running.dispatcher.route = route
 
+    async def _pause(self, dispatcher: Dispatcher) -> None:
+        """Its subscription stays open, so what is out has to be settled, however long it takes."""
+        self._pausing.add(dispatcher)
+        await dispatcher.stop(None)
+        self._pausing.discard(dispatcher)
+
     async def _remove_trigger(self, key: Key) -> None:
         running = self.triggers.pop(key)
-        if running.dispatcher is not None:
-            await running.dispatcher.stop(0.5)
         broker = self.brokers.get(running.plan.broker)
         if broker is None:
             return
-        if key in self.wiring.triggers and self.wiring.triggers[key].broker == running.plan.broker:
+        if self.wiring.subscriptions.get(key) == running.plan.broker:
             await broker.detach(key)
         else:
             self._tell_removed(key, running.plan.broker, await broker.unsubscribe(key))
@@ -252,8 +276,7 @@ class Runtime:
         """Those of triggers that were taken out of the files while the node was down."""
         for key, broker in self.brokers.items():
             for name in broker.known_subscriptions():
-                plan = self.wiring.triggers.get(name)
-                if plan is None or plan.broker != key:
+                if self.wiring.subscriptions.get(name) != key:
                     self._tell_removed(name, key, await broker.unsubscribe(name))
 
     def _tell_removed(self, trigger: Key, broker: Key, left: int) -> None:

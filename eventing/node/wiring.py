@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from brokers.base import Limits, Order
+from eventing.errors import UserError
 from eventing.node.expressions import trigger_filter
 from eventing.resources import (
     Broker,
@@ -31,6 +32,7 @@ from functions.autoscaler import ScaleConfig
 from functions.worker import Revision
 from triggers.delivery import DeliveryPolicy
 from triggers.filters import Filter
+from triggers.http_address import Address
 from triggers.transform import Transform, compile_transform
 
 Key = str
@@ -94,8 +96,10 @@ class Destination:
     format: Literal["binary", "json"] | None = None
 
     def __str__(self) -> str:
+        """For dead letters and people: without the credentials a URI may hold."""
         if self.kind == "uri":
-            return self.name
+            parts = urlsplit(self.name)
+            return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         return f"{self.kind}:{self.name}"
 
 
@@ -146,8 +150,12 @@ class TriggerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
+    """`subscriptions` tells the broker of every trigger there is, also of those that can't run now
+    and so have no plan: what a broker keeps for them is to be kept."""
+
     brokers: Mapping[Key, BrokerPlan] = field(default_factory=dict)
     triggers: Mapping[Key, TriggerPlan] = field(default_factory=dict)
+    subscriptions: Mapping[Key, Key] = field(default_factory=dict)
     functions: Mapping[Key, FunctionPlan] = field(default_factory=dict)
     transforms: Mapping[Key, TransformPlan] = field(default_factory=dict)
     conditions: Mapping[Identity, Condition] = field(default_factory=dict)
@@ -182,13 +190,16 @@ class _Resolution:
         failures: Mapping[Path, str],
     ) -> None:
         self.resources = {resource.identity: resource for resource in resources}
-        self.discovered = {f"{found.namespace}/{found.name}": found for found in discovered}
+        self.found = tuple(discovered)
+        self.discovered: dict[Key, Discovered] = {}
+        self.ambiguous: dict[Key, str] = {}
         self.failures = failures
         self.conditions: dict[Identity, Condition] = {}
         self.brokers: dict[Key, BrokerPlan] = {}
         self.functions: dict[Key, FunctionPlan] = {}
         self.transforms: dict[Key, TransformPlan] = {}
         self.triggers: dict[Key, TriggerPlan] = {}
+        self.subscriptions: dict[Key, Key] = {}
         self.remotes: dict[Key, str] = {}
 
     def wiring(self) -> Wiring:
@@ -203,6 +214,7 @@ class _Resolution:
         return Wiring(
             self.brokers,
             self.triggers,
+            self.subscriptions,
             self.functions,
             self.transforms,
             self.conditions,
@@ -244,16 +256,23 @@ class _Resolution:
         self.brokers[key] = BrokerPlan(key, limits)
 
     def _functions_without_yaml(self) -> None:
-        declared = {
-            (resource.namespace, resource.spec.handler)
-            for resource in self.resources.values()
-            if isinstance(resource, Function)
-        }
-        named = {_key(each) for each in self.resources.values() if isinstance(each, Function)}
-        for key, found in self.discovered.items():
-            if key in named or (found.namespace, found.handler) in declared:
+        declared = [each for each in self.resources.values() if isinstance(each, Function)]
+        named = {_key(function) for function in declared}
+        # By identity: two projects may hold handlers of one address.
+        taken = {id(self._found(function)) for function in declared}
+        for found in self.found:
+            key = f"{found.namespace}/{found.name}"
+            if key in named or id(found) in taken:
                 continue
-            self.functions[key] = _function_plan(key, found, None, {})
+            other = self.discovered.setdefault(key, found)
+            if other is not found:
+                self.ambiguous[key] = (
+                    f"function {key} stands in {other.file}:{other.line} and in "
+                    f"{found.file}:{found.line}; rename one, or give each a Function of its own"
+                )
+        for key, found in self.discovered.items():
+            if key not in self.ambiguous:
+                self.functions[key] = _function_plan(key, found, None, {})
 
     def _function(self, function: Function) -> None:
         key = _key(function)
@@ -265,10 +284,10 @@ class _Resolution:
         self.functions[key] = _function_plan(key, found, function, environment)
 
     def _handler(self, function: Function) -> Discovered:
+        found = self._found(function)
+        if found is not None:
+            return found
         handler = function.spec.handler
-        for found in self.discovered.values():
-            if found.handler == handler and found.namespace == function.namespace:
-                return found
         if self.failures:
             raise _NotReady("LoadFailed", "; ".join(self.failures.values()))
         raise _NotReady(
@@ -276,6 +295,19 @@ class _Resolution:
             f"no handler {handler} was found; it is module:function, seen from the folder that "
             "'eventing up' was given",
         )
+
+    def _found(self, function: Function) -> Discovered | None:
+        """Its handler: that of the innermost project its file lies in, where several have one of
+        this address."""
+        same = [
+            found
+            for found in self.found
+            if found.handler == function.spec.handler and found.namespace == function.namespace
+        ]
+        file = Path(function.source.file).absolute()
+        own = [found for found in same if file.is_relative_to(found.code.project)]
+        own.sort(key=lambda found: len(found.code.project.parts))
+        return own[-1] if own else next(iter(same), None)
 
     def _environment(self, function: Function) -> dict[str, str]:
         environment = {}
@@ -331,7 +363,10 @@ class _Resolution:
         key = _key(trigger)
         broker = trigger.broker
         broker_key = f"{broker.namespace}/{broker.name}"
+        self.subscriptions[key] = broker_key
         if broker_key not in self.brokers:
+            if broker.identity in self.conditions:
+                raise _NotReady("BrokerNotReady", self._missing(broker, broker_key))
             raise _NotReady("BrokerNotFound", f"there is no broker {broker_key}")
         owner = self.resources.get(broker.identity)
         delivery = trigger.delivery(owner if isinstance(owner, Broker) else None)
@@ -371,14 +406,14 @@ class _Resolution:
         """What a ref or uri stands for, or the reason why not."""
         reference = target.reference
         if reference is None:
-            return Destination("uri", target.uri or "", format)
+            return _address(target.uri or "", reason, format)
         key = f"{reference.namespace}/{reference.name}"
         match reference.kind:
             case "Function" if key in self.remotes:
                 address = self.remotes[key]
                 if target.uri is not None:
                     address = urljoin(address, target.uri)
-                return Destination("uri", address, format)
+                return _address(address, reason, format)
             case "Function" if key in self.functions:
                 found = Destination("function", key)
             case "Broker" if key in self.brokers:
@@ -397,6 +432,8 @@ class _Resolution:
         condition = self.conditions.get(reference.identity)
         if condition is not None and not condition.ready:
             return f"{reference} is not ready: {condition.message}"
+        if reference.kind == "Function" and key in self.ambiguous:
+            return self.ambiguous[key]
         if reference.kind == "Function" and self.failures:
             return f"there is no {reference}; {'; '.join(self.failures.values())}"
         if reference.kind not in ("Function", "Broker", "EventTransform"):
@@ -409,6 +446,14 @@ class _Resolution:
 
 def _key(resource: Resource) -> Key:
     return f"{resource.namespace}/{resource.name}"
+
+
+def _address(uri: str, reason: str, format: Literal["binary", "json"] | None) -> Destination:
+    try:
+        Address.parse(uri)
+    except UserError as error:
+        raise _NotReady(reason, str(error)) from None
+    return Destination("uri", uri, format)
 
 
 def _function_plan(

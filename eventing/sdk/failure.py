@@ -84,10 +84,6 @@ def place(error: BaseException) -> str:
 
 
 def _users(tb: TracebackType | None) -> TracebackType | None:
-    start = tb
-    while start is not None:
-        name = start.tb_frame.f_code.co_filename
-        if not name.startswith((_OURS, "<frozen importlib")):
-            return start
-        start = start.tb_next
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+        tb = tb.tb_next
     return tb

@@ -5,6 +5,12 @@ import fcntl
 import os
 import select
 import signal
+from typing import Final
+
+GROUP_PAUSE: Final = 0.005
+GROUP_ROUNDS: Final = 200
+"""Seconds between two looks at a killed group, and how often it is looked at before its end is
+told all the same: one second, for a process that the kernel itself holds."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -39,3 +45,16 @@ def hold(descriptor: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, so that they can be waited for."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def group_is_gone(leader: int) -> bool:
+    """Wait for what has ended of a killed group; whether nothing of it is left among our children.
+
+    To be asked once its leader has been waited for: orphans have come to us by then.
+    """
+    try:
+        while os.waitpid(-leader, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return True
+    return False

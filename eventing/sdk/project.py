@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from eventing.sdk.failure import one_line, place, user_traceback
 from eventing.sdk.function import Function, plain, position
 from eventing.sdk.options import name_of
 from eventing.sdk.signature import read_signature
+
+_THREAD_GRACE = 0.2
+_SDKS = frozenset(sys.modules)
+"""What was imported before any project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,6 @@ def load(paths: Iterable[str], addresses: Iterable[str] = ()) -> Project:
     """
     given = [Path(path) for path in paths]
     files = discovery.source_files(given)
-    before = set(sys.modules)
     project = Project(roots=[str(root) for root in discovery.roots(given, files)])
     put_first(project.roots)
     # A module saved twice within a second with the same size would else be served from its
@@ -102,7 +106,7 @@ def load(paths: Iterable[str], addresses: Iterable[str] = ()) -> Project:
             project.handler(address)
     finally:
         sys.dont_write_bytecode = keep
-    project.modules = _third_party(before, project.roots)
+    project.modules = _third_party()
     return project
 
 
@@ -121,12 +125,21 @@ def preload(modules: Iterable[str]) -> None:
             continue
 
 
-def running_threads() -> list[str]:
+def lasting_threads() -> list[str]:
     """The names of this process's threads beside the main one, empty where there are none.
 
-    Counts those the kernel knows of, for native libraries start threads Python has not heard of;
-    they are named by the library that did, as well as the kernel knows.
+    Counts those the kernel knows of, for native libraries start threads Python has not heard of.
+    A thread that is just ending gets a moment for it.
     """
+    end = time.monotonic() + _THREAD_GRACE
+    while names := _threads():
+        if time.monotonic() > end:
+            break
+        time.sleep(0.01)
+    return names
+
+
+def _threads() -> list[str]:
     tasks = [task.name for task in Path("/proc/self/task").iterdir()]
     known = {str(t.native_id): t.name for t in threading.enumerate()}
     names = []
@@ -145,7 +158,8 @@ def running_threads() -> list[str]:
 
 def _import(module: str, where: str) -> ModuleType:
     try:
-        return import_module(module)
+        __import__(module)  # which, unlike import_module, leaves its own frames out of tracebacks
+        return sys.modules[module]
     except UserError:
         raise
     except SyntaxError as error:
@@ -246,19 +260,14 @@ def _resolve(address: str) -> Handler:
     return _checked(address, plain(value))
 
 
-def _third_party(before: set[str], roots: list[str]) -> list[str]:
-    """Names that can be imported again elsewhere: neither the project's, nor Python's, nor ours."""
-    prefixes = tuple(root.rstrip("/") + "/" for root in roots)
-    installed = ("/site-packages/", "/dist-packages/")
+def _third_party() -> list[str]:
+    """The modules imported from installed packages; what is edited in place is not among them."""
     names = []
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
-        if name in before or top in sys.stdlib_module_names or top in ("eventing", "__main__"):
+        if name in _SDKS or top in sys.stdlib_module_names or top in ("eventing", "__main__"):
             continue
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str):
-            continue
-        theirs = any(part in file for part in installed)
-        if theirs or not file.startswith(prefixes):
+        if isinstance(file, str) and ("/site-packages/" in file or "/dist-packages/" in file):
             names.append(name)
     return names

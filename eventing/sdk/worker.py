@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -124,7 +125,7 @@ def run(connection: socket.socket, project: Project | None = None) -> NoReturn:
     except FrameError as error:
         _last_words(link, f"the node sent {error}")
     except BaseException as error:
-        output.stderr.record("CRITICAL", user_traceback(error))
+        output.stderr.record("CRITICAL", traceback.format_exc())
         _last_words(link, f"failed: {one_line(error)}")
     finally:
         output.finish()

@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 from eventing.errors import UserError
 from eventing.sdk import lifeline, limits, output, worker
 from eventing.sdk.frames import FrameError, FrameReader, encode
-from eventing.sdk.project import Project, load, preload, running_threads
+from eventing.sdk.project import Project, lasting_threads, load, preload
 
 # From the node: [PRELOAD, modules], [LOAD, paths, handlers], [FORK, number] with 3 descriptors.
 PRELOAD: Final = 33
@@ -56,6 +56,7 @@ class Zygote:
         self._reader = FrameReader()
         self._descriptors: deque[int] = deque()
         self._children: dict[int, int] = {}
+        self._ending: dict[int, tuple[int, int]] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
@@ -63,7 +64,8 @@ class Zygote:
         """Until the control socket is closed (None), or in a forked process (its Child)."""
         control = self._control.fileno()
         while True:
-            for descriptor, _ in self._poll.poll():
+            pause = lifeline.GROUP_PAUSE * 1000 if self._ending else None
+            for descriptor, _ in self._poll.poll(pause):
                 if descriptor != control:
                     continue
                 data, descriptors, _, _ = socket.recv_fds(
@@ -77,6 +79,7 @@ class Zygote:
                     if child is not None:
                         return child
             self._reap()
+            self._tell_ended()
 
     def _handle(self, frame: list[Any]) -> Child | None:
         kind, *arguments = frame
@@ -113,7 +116,7 @@ class Zygote:
                 "functions": [handler.report() for handler in self.project.handlers.values()],
                 "modules": self.project.modules,
                 "roots": self.project.roots,
-                "threads": running_threads(),
+                "threads": lasting_threads(),
             },
         )
 
@@ -145,7 +148,7 @@ class Zygote:
             os.close(descriptor)
 
     def _reap(self) -> None:
-        """Tell which workers ended; wait for orphans of theirs as well, so that none lingers."""
+        """Wait for workers that have ended, and for orphans of theirs, so that none lingers."""
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -153,17 +156,27 @@ class Zygote:
                 return
             if ended is None:
                 return
-            pidfd = self._children.pop(ended.si_pid, None)
+            pid = ended.si_pid
+            pidfd = self._children.pop(pid, None)
             if pidfd is not None:
                 # What its handlers started goes with it. Before the wait, while the number of its
                 # group can't have been given to another.
                 with suppress(OSError):
-                    os.killpg(ended.si_pid, signal.SIGKILL)
-            _, status = os.waitpid(ended.si_pid, 0)
-            if pidfd is not None:
+                    os.killpg(pid, signal.SIGKILL)
                 self._poll.unregister(pidfd)
                 os.close(pidfd)
-                self._tell(EXITED, ended.si_pid, status)
+            _, status = os.waitpid(pid, 0)
+            if pidfd is not None:
+                self._ending[pid] = (status, lifeline.GROUP_ROUNDS)
+
+    def _tell_ended(self) -> None:
+        """Tell of the workers whose whole group is gone."""
+        for pid, (status, rounds) in list(self._ending.items()):
+            if lifeline.group_is_gone(pid) or rounds == 0:
+                del self._ending[pid]
+                self._tell(EXITED, pid, status)
+            else:
+                self._ending[pid] = (status, rounds - 1)
 
 
 def main(control_fd: int, lifeline_fd: int) -> NoReturn:

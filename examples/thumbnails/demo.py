@@ -75,7 +75,7 @@ def run(pictures: list[Upload], work: Path, console: Console) -> None:
         if left:
             wrong.append(f"after {SLEEP_LIMIT:.0f} s there still were workers of {', '.join(left)}")
         else:
-            console.print("all workers are gone again")
+            console.print("\nall workers are gone again")
         console.print(f"thumbnails: {thumbnails}\nquarantine: {quarantine}", soft_wrap=True)
         if wrong:
             lines = "\n".join(f"  - {line}" for line in wrong)
@@ -149,27 +149,25 @@ def awake(figures: dict[str, Any]) -> int:
 
 
 def show_journeys(ledger: Ledger, console: Console) -> None:
-    table = Table(title="What happened to each picture", title_justify="left")
+    table = plain_table("What happened to each picture")
     table.add_column("picture", overflow="fold")
     table.add_column("trigger")
-    table.add_column("attempts", justify="right")
-    table.add_column("ended as")
-    table.add_column("cropped for, or why", overflow="fold")
-    table.add_column("to handler", justify="right")
+    table.add_column("tries", justify="right")
+    table.add_column("waited", justify="right")
+    table.add_column("ended as", overflow="fold")
     for name, journey in ledger.journeys.items():
         table.add_row(
             escape(name),
             journey.trigger,
             str(journey.attempts),
-            ending(journey),
-            escape(why(journey)),
             milliseconds(journey.entered),
+            ending(journey),
         )
     console.print(table)
 
 
 def show_cold_starts(functions: dict[str, dict[str, Any]], console: Console) -> None:
-    table = Table(title="Cold starts: from no worker to the handler", title_justify="left")
+    table = plain_table("Cold starts: from no worker to the handler")
     table.add_column("function")
     for figure in ("cold starts", "shortest", "median", "longest"):
         table.add_column(figure, justify="right")
@@ -180,24 +178,33 @@ def show_cold_starts(functions: dict[str, dict[str, Any]], console: Console) -> 
     console.print(table)
 
 
+def plain_table(title: str) -> Table:
+    """Without rules, which leaves its last column room in 80 columns, and a line apart."""
+    return Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+
+
 def ending(journey: Journey) -> str:
+    reason = escape(journey.reason)
     match journey.ending:
         case "thumbnails":
-            return f"[green]{journey.stored} thumbnails[/green]"
+            focus = {"face": ", for a face", "energy": ", for its detail"}.get(journey.found, "")
+            return f"[green]{journey.stored} thumbnails[/green]{focus}"
         case "quarantine":
-            return "[yellow]quarantine[/yellow]"
+            return f"[yellow]quarantine[/yellow]: {reason}"
         case "refused":
-            return "[yellow]refused as too large[/yellow]"
+            return f"[yellow]refused as too large[/yellow]: {reason}"
         case "dead letter":
-            return "[red]dead letter[/red]"
+            return f"[red]dead letter[/red]: {reason}"
         case None:
-            return "[red]no end[/red]"
-
-
-def why(journey: Journey) -> str:
-    if journey.ending == "thumbnails":
-        return {"face": "a face", "energy": "its detail"}.get(journey.found, "")
-    return journey.reason
+            return f"[red]no end[/red] {reason}".rstrip()
 
 
 def milliseconds(seconds: float | None) -> str:

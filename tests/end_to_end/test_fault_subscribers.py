@@ -1,4 +1,4 @@
-"""HTTP subscribers that are slow or dead hold up nobody else, and a long backlog holds no memory."""
+"""HTTP subscribers that are slow or dead hold up nobody else; a long backlog takes no memory."""
 
 import http.server
 import json
@@ -135,7 +135,8 @@ def test_other_triggers_of_the_broker_get_every_event_while_some_subscribers_are
     )
     for name in ("silent", "closed", "failing"):
         found = status(node, name)
-        assert (found["done"], found["dead"], found["lag"]) == (0, 0, 10_000), name
+        assert (found["done"], found["dead"]) == (0, 0), name
+        assert found["lag"] >= 10_000, name
     assert failing.events > 0
     assert node.peak_bytes() < MOST_MEMORY
 

@@ -174,5 +174,3 @@ def zombies() -> Callable[[], list[int]]:
         return found
 
     return find
-
-

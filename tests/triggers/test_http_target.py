@@ -16,7 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventing.event import Event
-from eventing.http_encoding import encode_http_batch, encode_http_binary, encode_http_structured
+from eventing.http_encoding import (
+    decode_http,
+    encode_http_batch,
+    encode_http_binary,
+    encode_http_structured,
+)
 from functions.base import Call, Response
 from triggers.http_address import Address
 from triggers.http_client import HttpClient
@@ -51,6 +56,17 @@ REPLY = Event(
 NOW = 1_500_000_000.0
 
 
+PATIENCE = 20.0
+"""Seconds until a condition that does not come true fails the test."""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
 @dataclass
 class Subscriber:
     """A uvicorn server in a thread that gives `answer` to everyone, or none while it is None."""
@@ -69,10 +85,11 @@ class Subscriber:
             log_level="error",
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self.listener],))
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self.listener],), daemon=True
+        )
         self._thread.start()
-        while not self._server.started:
-            time.sleep(0.002)
+        wait_until(lambda: self._server.started)
 
     @property
     def address(self) -> Address:
@@ -81,7 +98,8 @@ class Subscriber:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True
@@ -114,13 +132,18 @@ def subscriber(server: Subscriber) -> Subscriber:
     return server
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
 def respond(
     subscriber: Subscriber,
     *,
     format: Literal["binary", "json"] | None = None,
     event: Event = EVENT,
     timeout: float = 30.0,
-    call_timeout: float | None = None,
 ) -> Response:
     """The response to one call of a target at `subscriber`."""
     responses: list[Response] = []
@@ -128,19 +151,37 @@ def respond(
     async def main() -> None:
         client = HttpClient()
         target = HttpTarget(subscriber.address, client=client, format=format, timeout=timeout)
-        answered = asyncio.Event()
-
-        def done(response: Response) -> None:
-            responses.append(response)
-            answered.set()
-
-        target.submit(Call(event, 1, "trigger", call_timeout), done)
-        await answered.wait()
+        target.submit(Call(event, 1, "trigger"), responses.append)
+        await until(lambda: bool(responses))
         await client.close()
 
     uvloop.run(main())
     assert len(responses) == 1
     return responses[0]
+
+
+def respond_to_silence(
+    subscriber: Subscriber, *, timeout: float, call_timeout: float | None
+) -> Response:
+    """The response to a call that is never answered, on a connection that was used before: the
+    time to connect is not part of it."""
+    responses: list[Response] = []
+
+    async def main() -> None:
+        client = HttpClient()
+        target = HttpTarget(subscriber.address, client=client, timeout=timeout)
+        target.submit(Call(EVENT, 1, "trigger", PATIENCE), responses.append)
+        await until(lambda: bool(responses))
+        subscriber.answer = None
+        target.submit(Call(EVENT, 1, "trigger", call_timeout), responses.append)
+        await until(lambda: len(responses) == 2)
+        # Else it could come in among the requests of the next test.
+        await until(lambda: len(subscriber.requests) == 2)
+        await client.close()
+
+    uvloop.run(main())
+    assert [response.status for response in responses] == [202, 0]
+    return responses[1]
 
 
 # The request
@@ -189,6 +230,56 @@ def test_no_attribute_value_breaks_a_line(value: str) -> None:
     headers, _ = encode_http_binary(Event(EVENT.attributes | {"x": value}))
     assert b"\r" not in dict(headers)[b"ce-x"]
     assert b"\n" not in dict(headers)[b"ce-x"]
+
+
+@pytest.mark.parametrize("format", ["binary", "json"])
+def test_the_events_trace_is_also_sent_as_http_headers(
+    subscriber: Subscriber, format: Literal["binary", "json"]
+) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = Event(EVENT.attributes | {"traceparent": parent, "tracestate": "a=1,b=2 c"})
+    respond(subscriber, event=traced, format=format)
+    ((_, headers, body),) = subscriber.requests
+    assert dict(headers)[b"traceparent"] == parent.encode()
+    assert dict(headers)[b"tracestate"] == b"a=1,b=2 c"
+    assert decode_http(headers, body) == [traced]
+
+
+def test_a_trace_that_is_invalid_is_no_http_header(subscriber: Subscriber) -> None:
+    traced = Event(EVENT.attributes | {"traceparent": "mine", "tracestate": "a=1"})
+    respond(subscriber, event=traced)
+    ((_, headers, _),) = subscriber.requests
+    assert not dict(headers).keys() & {b"traceparent", b"tracestate"}
+    assert dict(headers)[b"ce-traceparent"] == b"mine"
+
+
+@pytest.mark.parametrize("format", ["binary", "json"])
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"subject": "\ud800"}, "'subject' holds a lone surrogate"),
+        ({"x\udfff": "1"}, "attribute name"),
+        ({"a: b\r\nc": "1"}, "attribute name"),
+        ({"": "1"}, "attribute name"),
+        ({"data": "1"}, "'data'"),
+        ({"count": 5}, "'count' is of type int"),
+        ({"id": ""}, "'id' is empty"),
+        ({"time": "now"}, "'time' is 'now'"),
+        ({"datacontenttype": "a\r\nb"}, "'datacontenttype'"),
+    ],
+)
+def test_an_event_that_is_none_is_a_500_with_the_reason_and_is_not_sent(
+    subscriber: Subscriber,
+    format: Literal["binary", "json"],
+    attributes: dict[str, Any],
+    reason: str,
+) -> None:
+    response = respond(subscriber, event=Event(EVENT.attributes | attributes), format=format)
+    assert response.status == 500
+    assert response.reason.startswith("the event can't be sent: ")
+    assert reason in response.reason
+    assert response.reason.isprintable()
+    assert subscriber.requests == []
 
 
 # Its answer
@@ -329,14 +420,12 @@ def test_no_200_is_too_strange_to_read(headers: Headers, body: bytes) -> None:
 
 
 def test_no_answer_in_the_targets_time_is_status_0(subscriber: Subscriber) -> None:
-    subscriber.answer = None
-    response = respond(subscriber, timeout=0.1)
+    response = respond_to_silence(subscriber, timeout=0.1, call_timeout=None)
     assert response == Response(0, reason="no answer within 0.1 s")
 
 
 def test_a_calls_own_timeout_counts_before_the_targets(subscriber: Subscriber) -> None:
-    subscriber.answer = None
-    response = respond(subscriber, timeout=30, call_timeout=0.1)
+    response = respond_to_silence(subscriber, timeout=30, call_timeout=0.1)
     assert response == Response(0, reason="no answer within 0.1 s")
 
 

@@ -28,6 +28,17 @@ def run(request: pytest.FixtureRequest) -> Run:
     return request.param
 
 
+PATIENCE = 20.0
+"""Seconds until a condition that does not come true fails the test."""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
 class Subscriber:
     """A uvicorn server in a thread that answers with the body it got; knows who was asked for."""
 
@@ -54,14 +65,14 @@ class Subscriber:
         assert config.ssl is not None
         config.ssl.sni_callback = self._note_name
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
         self._thread.start()
-        while not self._server.started:
-            time.sleep(0.002)
+        wait_until(lambda: self._server.started)
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
 
     def _note_name(self, session: Any, name: str | None, context: ssl.SSLContext) -> None:
         self.asked_for.append(name)
@@ -171,7 +182,7 @@ def test_an_idle_session_is_closed_after_its_time(
     async def main() -> None:
         client = HttpClient(Limits(idle=0.05))
         await ask(client, address)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while client.connections(address):
                 await asyncio.sleep(0.005)
         await client.close()
