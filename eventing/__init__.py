@@ -5,9 +5,7 @@ What a user's code imports: `function` marks a handler, `CloudEvent` is the offi
 `on_start` and `on_stop` mark hooks. Names are imported at first use, so `import eventing` is free.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers take it for true; typing itself costs milliseconds
 if TYPE_CHECKING:
     from cloudevents.core.v1.event import CloudEvent as CloudEvent
 
@@ -35,6 +33,8 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'eventing' has no attribute {name!r}")
+    from importlib import import_module
+
     value: object = getattr(import_module(home), name)
     globals()[name] = value
     return value

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -85,6 +84,3 @@ def start_interpreter(
     # It is waited for through its pidfd (functions.process_exit), not by this object.
     process.returncode = 0
     return process.pid
-
-
-DEFAULT_PYTHON: Final = sys.executable

@@ -17,6 +17,7 @@ BURST: Final = 2 << 20
 """Bytes that are read at once after a quiet time."""
 
 _CHUNK = 16 << 10
+_LAST_READS = 64
 _LINE_COST = 200
 """What a line costs beside its bytes: short ones must not be cheaper to send than to read."""
 _NOTICE_EVERY = 10.0
@@ -124,11 +125,13 @@ class OutputPipe:
         self._loop.add_reader(descriptor, self._readable)
 
     def close(self) -> None:
-        """Read what is there (a pipe holds little), then let go."""
-        if not self._open:
-            return
-        while self._read():
-            pass
+        """Read what is there, then let go.
+
+        A pipe holds little; more comes only of a process that outlived its worker's group.
+        """
+        for _ in range(_LAST_READS):
+            if not self._open or not self._read():
+                break
         self._close()
 
     def _readable(self) -> None:

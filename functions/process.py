@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from eventing.errors import OperationError
 from eventing.sdk.lifeline import adopt_orphans
-from functions.interpreter import DEFAULT_PYTHON, Lifeline, start_interpreter
+from functions.interpreter import Lifeline, start_interpreter
 from functions.memory_watch import MemoryWatch
 from functions.output_lines import LogLine, OnLog
 from functions.process_exit import watch_exit
@@ -58,7 +59,7 @@ class Spare:
     """
 
     def __init__(
-        self, modules: Iterable[str], *, on_log: OnLog, python: str = DEFAULT_PYTHON
+        self, modules: Iterable[str], *, on_log: OnLog, python: str = sys.executable
     ) -> None:
         """Starts it. Raises OperationError where there is no such interpreter."""
         self.python = python
@@ -130,7 +131,7 @@ class Project:
         *,
         handlers: Sequence[str] = (),
         on_log: OnLog,
-        python: str = DEFAULT_PYTHON,
+        python: str = sys.executable,
         load_timeout: float = LOAD_TIMEOUT,
         idle_timeout: float = IDLE_TIMEOUT,
         spare: Spare | None = None,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from eventing.sdk.lifeline import GROUP_PAUSE, GROUP_ROUNDS, group_is_gone
 
@@ -62,7 +63,26 @@ def _settle(pid: int, ended: Callable[[int | None], None]) -> None:
 
 def _settle_group(pid: int, rounds: int, ended: Callable[[], None]) -> None:
     if group_is_gone(pid) or rounds == 0:
+        _reap_strangers()
         ended()
         return
     loop = asyncio.get_running_loop()
     loop.call_later(GROUP_PAUSE, _settle_group, pid, rounds - 1, ended)
+
+
+def _reap_strangers() -> None:
+    """Wait for daemons of ended workers that came to this process and have ended since.
+
+    They are told from this process's own children by their session: none of these has another.
+    """
+    session = os.getsid(0)
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in map(int, children.read_text().split()):
+            try:
+                state, _, _, of_session, *_ = (
+                    Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                )
+                if state == "Z" and int(of_session) != session:
+                    os.waitpid(pid, os.WNOHANG)
+            except (OSError, ValueError):
+                continue  # it has been waited for

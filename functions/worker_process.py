@@ -23,6 +23,8 @@ STOP_GRACE = 10.0
 _CHUNK = 1 << 16
 _WRITE = 1 << 18
 """Bytes packed for one write. What waits beyond is kept as calls, not packed a second time."""
+_LAST_READS = 64
+"""Pieces read of a worker that has ended: more than its socket holds."""
 _EOF_GRACE = 1.0
 """Seconds from the end of the socket to the end of the process."""
 
@@ -116,8 +118,9 @@ class ProcessWorker:
         if self._over:
             return
         self._over = True
-        while self._read():  # what it still said
-            pass
+        for _ in range(_LAST_READS):  # what it still said
+            if not self._read():
+                break
         self._alive = False
         self._loop.remove_reader(self._connection)
         if self._blocked:

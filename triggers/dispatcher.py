@@ -13,8 +13,8 @@ from functools import partial
 from typing import Protocol
 
 from brokers.base import Dead, Delivery, Done, Outcome, Retry, Subscription
-from eventing.errors import UserError
-from eventing.event import Event
+from eventing.errors import InvalidEvent, UserError
+from eventing.event import Event, validate_event
 from functions.base import Call, Response, Service
 from triggers.dead_letter import dead_letter_event
 from triggers.delivery import (
@@ -27,6 +27,9 @@ from triggers.delivery import (
 )
 
 log = logging.getLogger("eventing.dispatcher")
+
+UNSTORABLE_REPLY = 502
+"""The status of an attempt whose reply is no event, or one the broker can't take: it is retried."""
 
 
 class Transform(Protocol):
@@ -159,6 +162,11 @@ class Dispatcher:
         except UserError as error:
             self._finished(delivery, route, now, Response(500, reason=str(error)))
             return
+        except Exception as error:
+            # Nobody foresaw it; it costs this event an attempt, and must not end the trigger.
+            log.exception("trigger %s: an attempt could not begin", self.trigger)
+            self._finished(delivery, route, now, Response(500, reason=f"internal error: {error!r}"))
+            return
         service.submit(call, partial(self._finished, delivery, route, now))
 
     def _call(self, delivery: Delivery, route: Route) -> tuple[Call, Service]:
@@ -183,14 +191,7 @@ class Dispatcher:
         if response.replies and succeeded(response.status):
             response = self._admit_replies(delivery, response)
         now = self._clock()
-        outcome = decide(
-            delivery,
-            response,
-            route.policy,
-            destination=route.destination,
-            has_sink=route.sink is not None,
-            now=now,
-        )
+        outcome = self._decide(delivery, response, route, now)
         self._count(outcome)
         if self.observer is not None:
             seconds = (time.monotonic_ns() - received_ns) / 1e9
@@ -211,6 +212,30 @@ class Dispatcher:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
+    def _decide(self, delivery: Delivery, response: Response, route: Route, now: float) -> Outcome:
+        return decide(
+            delivery,
+            response,
+            route.policy,
+            destination=route.destination,
+            has_sink=route.sink is not None,
+            now=now,
+        )
+
+    def _settle_apart(self, outcomes: list[Outcome], error: UserError) -> bool:
+        """A reply that can't be stored fails the attempt it answers, not those settled along with
+        it. Whether there was something to be done about it."""
+        if len(outcomes) > 1:
+            for outcome in outcomes:
+                self._settle([outcome])
+            return True
+        done = outcomes[0]
+        if type(done) is not Done or not done.replies:
+            return False
+        response = Response(UNSTORABLE_REPLY, reason=f"its reply can't be stored: {error}")
+        self._settle([self._decide(done.delivery, response, self.route, self._clock())])
+        return True
+
     def _admit_replies(self, delivery: Delivery, response: Response) -> Response:
         if delivery.stage == "dead_letter":
             return response
@@ -223,6 +248,12 @@ class Dispatcher:
                 reason="knativebrokerttl is used up: the replies of this trigger go in a loop",
                 started=response.started,
             )
+        try:
+            for reply in response.replies:
+                validate_event(reply)
+        except InvalidEvent as error:
+            reason = f"its reply is no event: {error}"
+            return Response(UNSTORABLE_REPLY, reason=reason, started=response.started)
         replies = tuple(incoming_reply(reply, cause, ttl) for reply in response.replies)
         return Response(response.status, replies, started=response.started)
 
@@ -242,13 +273,21 @@ class Dispatcher:
     def _flush(self) -> None:
         self._flush_scheduled = False
         outcomes, self._outcomes = self._outcomes, []
-        settled = self._subscription.settle(outcomes)
-        settled.add_done_callback(partial(self._settled, len(outcomes)))
+        self._settle(outcomes)
 
-    def _settled(self, count: int, settled: "asyncio.Future[list[tuple[int, ...]]]") -> None:
-        if settled.cancelled() or settled.exception() is not None:
+    def _settle(self, outcomes: list[Outcome]) -> None:
+        settled = self._subscription.settle(outcomes)
+        settled.add_done_callback(partial(self._settled, outcomes))
+
+    def _settled(
+        self, outcomes: list[Outcome], settled: "asyncio.Future[list[tuple[int, ...]]]"
+    ) -> None:
+        error = None if settled.cancelled() else settled.exception()
+        if isinstance(error, UserError) and self._settle_apart(outcomes, error):
+            return
+        if error is not None or settled.cancelled():
             # Only a closed broker gives up settling; its deliveries come again after a restart.
-            log.warning("trigger %s: %d outcomes were not stored", self.trigger, count)
-        self._outstanding -= count
+            log.warning("trigger %s: %d outcomes were not stored", self.trigger, len(outcomes))
+        self._outstanding -= len(outcomes)
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)

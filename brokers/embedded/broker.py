@@ -161,6 +161,8 @@ class EmbeddedBroker:
     def _stored(self, transaction: Transaction) -> None:
         for cursor, high in transaction.touched.items():
             cursor.written = high
+        if transaction.freed is not None:
+            self._upkeep.needless(transaction.freed)
         if transaction.events:
             if self._router is not None:
                 self._route(transaction, self._router.route)

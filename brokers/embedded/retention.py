@@ -50,7 +50,8 @@ def trim(
     `cutoff` (Unix seconds), and others until `over` bytes are gone. Events that a row of
     `deliveries` refers to stay. Raises sqlite3.Error."""
     rows = connection.execute(
-        "SELECT seq, at, 64 + length(attributes) + ifnull(length(data), 0) FROM events"
+        "SELECT seq, at, iif(EXISTS (SELECT 1 FROM deliveries WHERE deliveries.seq = events.seq),"
+        " 0, 64 + length(attributes) + ifnull(length(data), 0)) FROM events"
         " WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
         (walk, needed, CHUNK_EVENTS),
     )

@@ -82,6 +82,8 @@ class Settle(Request):
                 self._from_gaps.append(position)
             else:
                 self._from_rows.append(position)
+                if type(outcome) is not Retry:
+                    transaction.free(position)
             replies: tuple[int, ...] = ()
             if type(outcome) is Retry:
                 self._schedule(transaction, outcome)

@@ -27,7 +27,7 @@ from brokers.embedded.settling import LoadRetries, Settle, Spill
 from eventing.errors import UserError
 from eventing.event import Event
 
-QUEUE_EVENTS = 1000
+QUEUE_EVENTS = 4000
 QUEUE_BYTES = 8 << 20
 REFILL_EVENTS = 250
 READ_AGAIN = 1.0

@@ -11,6 +11,7 @@ from eventing.errors import EventTooLarge, InvalidEvent
 from eventing.event import Event
 
 LARGEST_DATA = 512 << 20
+LARGEST_CODE = 2**31 - 1
 
 DeliveryRow = tuple[int, int, int, str, float | None, str | None, str | None, int | None,
                     str | None, bytes | None]  # fmt: skip
@@ -22,7 +23,8 @@ class Transaction:
 
     `now` is the broker time it began. `head` is the position of the newest event in it, `base`
     that of the newest before it; `events` are those in between, in order, and `aimed` names the
-    one cursor that a redriven one among them is for.
+    one cursor that a redriven one among them is for. `freed` is the lowest position that no longer
+    has the row it had.
     """
 
     __slots__ = (
@@ -34,6 +36,7 @@ class Transaction:
         "base",
         "connection",
         "events",
+        "freed",
         "head",
         "now",
         "timed",
@@ -49,6 +52,7 @@ class Transaction:
         self.aimed: dict[int, Cursor] = {}
         self.touched: dict[Cursor, int] = {}
         self.timed = False
+        self.freed: int | None = None
         self._event_rows: list[tuple[int, float, int | None, bytes, bytes | None]] = []
         self._put: list[DeliveryRow] = []
         self._remove: list[tuple[int, int]] = []
@@ -96,6 +100,11 @@ class Transaction:
     def remove(self, cursor: Cursor, position: int) -> None:
         """Take the delivery's row away: it is settled."""
         self._remove.append((position, cursor.id))
+
+    def free(self, position: int) -> None:
+        """A delivery that had a row is settled for good: its event may go from the log."""
+        if self.freed is None or position < self.freed:
+            self.freed = position
 
     def bury(self, cursor: Cursor, delivery: Delivery, failure: Failure, encoded: bytes) -> None:
         """Keep the event among the dead letters."""
@@ -148,10 +157,11 @@ class Transaction:
 
 
 def columns(failure: Failure) -> tuple[str, int, str, bytes]:
-    """A failure as stored. What is no valid text (an answer may say anything) is replaced."""
+    """A failure as stored. What is no valid text (an answer may say anything) is replaced, a code
+    beyond what `knativeerrorcode` can hold is cut."""
     return (
         failure.destination.encode(errors="replace").decode(),
-        failure.code,
+        max(-LARGEST_CODE, min(failure.code, LARGEST_CODE)),
         failure.reason.encode(errors="replace").decode(),
         failure.data,
     )

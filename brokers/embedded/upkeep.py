@@ -67,6 +67,10 @@ class Upkeep:
         """A new subscription reads from `position`: what lies there is looked at again later."""
         self._walk = min(self._walk, position)
 
+    def needless(self, position: int) -> None:
+        """A retry at `position` is over, which retention may have passed over till now."""
+        self._walk = min(self._walk, position)
+
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK, self._tick)
         broker = self._broker

@@ -1,6 +1,7 @@
 """The admin API: what the command line and the dashboard see and do. JSON over HTTP, Starlette.
 
-Listens on loopback unless told otherwise, for whoever reaches it may do all it offers.
+Listens on loopback unless told otherwise, for whoever reaches it may do all it offers, web pages
+excepted (admin_guard.py).
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -20,6 +22,7 @@ from brokers.base import Broker, DeadLetter
 from eventing.errors import BrokerFull, OperationError, UserError
 from eventing.event import Event, validate_event
 from eventing.json_format import decode_object, encode_object
+from eventing.node.admin_guard import AdminGuard, is_loopback
 from eventing.node.explain import explain
 from eventing.node.inventory import inventory
 from eventing.node.node import InvalidResources, Node
@@ -52,9 +55,7 @@ def admin_app(node: Node) -> Starlette:
                 api.dead_letter,
                 methods=["GET"],
             ),
-            Route(
-                "/api/v1/dead-letters/{namespace}/{broker}/{id}", api.drop, methods=["DELETE"]
-            ),
+            Route("/api/v1/dead-letters/{namespace}/{broker}/{id}", api.drop, methods=["DELETE"]),
             Route(
                 "/api/v1/dead-letters/{namespace}/{broker}/{id}/redrive",
                 api.redrive,
@@ -69,6 +70,7 @@ def admin_app(node: Node) -> Starlette:
             UserError: _user_error,
             OperationError: _operation_error,
         },
+        middleware=[Middleware(AdminGuard, loopback=is_loopback(node.config.admin_host))],
     )
 
 
@@ -177,7 +179,7 @@ class _Api:
         limit = min(_number(query.get("limit", "100"), "limit"), 1000)
         after = _number(query.get("after", "0"), "after")
         items = []
-        for key, broker in self._node.runtime.brokers.items():
+        for key, broker in tuple(self._node.runtime.brokers.items()):
             if query.get("broker", key) == key:
                 found = await broker.dead_letters(query.get("trigger"), after=after, limit=limit)
                 items += [_summary(key, letter) for letter in found]

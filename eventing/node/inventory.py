@@ -1,8 +1,11 @@
 """Every resource as `get` and `describe` show it: what it is, whether it is ready, how it does."""
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
+from brokers.base import BrokerStats
+from eventing.errors import StorageError
 from eventing.node.node import Node
 from eventing.node.wiring import Discovered, Key
 from eventing.resources import Resource, to_document
@@ -16,7 +19,7 @@ implicit), `applied` (it came by apply), `document` (as written, None where impl
 async def inventory(node: Node) -> list[Item]:
     """All of them: those of files and `apply`, functions that only code declares, the default
     broker."""
-    stats = {key: await broker.stats() for key, broker in node.runtime.brokers.items()}
+    stats = await _stats(node)
     items = [_item(node, resource) for resource in node.resources().values()]
     known = {(item["kind"], item["namespace"], item["name"]) for item in items}
     for key, found in node.runtime.wiring.discovered.items():
@@ -43,6 +46,15 @@ async def inventory(node: Node) -> list[Item]:
             case "Function":
                 item["status"] = _function_status(node, key)
     return items
+
+
+async def _stats(node: Node) -> dict[Key, BrokerStats]:
+    """Of the brokers whose storage answers; brokers may come and go meanwhile."""
+    stats = {}
+    for key, broker in tuple(node.runtime.brokers.items()):
+        with suppress(StorageError):
+            stats[key] = await broker.stats()
+    return stats
 
 
 def _item(node: Node, resource: Resource) -> Item:
@@ -82,7 +94,7 @@ def _discovered_item(found: Discovered) -> Item:
     return _implicit("Function", found.namespace, found.name, source)
 
 
-def _trigger_status(node: Node, key: Key, stats: dict[Key, Any]) -> Item:
+def _trigger_status(node: Node, key: Key, stats: dict[Key, BrokerStats]) -> Item:
     running = node.runtime.triggers[key]
     plan = running.plan
     figures = stats[plan.broker].subscriptions.get(key) if plan.broker in stats else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from eventing.errors import OperationError, UserError
+from eventing.errors import EventingError, OperationError, UserError
 from eventing.node.activity import Activity
 from eventing.node.applied import AppliedResources
 from eventing.node.checks import check
@@ -25,8 +25,8 @@ from eventing.node.projects import Projects
 from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
 from eventing.node.tokens import read_tokens
-from eventing.node.wiring import Condition, resolve
-from eventing.resources import Identity, Problem, Resource, load, load_text
+from eventing.node.wiring import Condition, Wiring, resolve
+from eventing.resources import Function, Identity, Problem, Resource, load, load_text
 from functions.output_lines import LogLine
 
 log = logging.getLogger("eventing.node")
@@ -80,6 +80,7 @@ class Node:
         self._folder = DataFolder(config.data)
         self._applied = AppliedResources(config.data / "applied")
         self._changing = asyncio.Lock()
+        self._unfinished = False
         self._ingress_server: HttpServer | None = None
         self._admin_server: HttpServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -87,8 +88,9 @@ class Node:
     # Life
 
     async def start(self, *, ports: bool = True) -> None:
-        """Load and run everything. Raises InvalidResources, UserError (a port is taken) and
-        StorageError; what can be mended while the node runs is a condition instead."""
+        """Load and run everything, unless told to stop meanwhile. Raises InvalidResources,
+        UserError (a port is taken) and StorageError; what can be mended while the node runs is a
+        condition instead."""
         resources = self._load()
         self._folder.take()
         try:
@@ -97,6 +99,8 @@ class Node:
                 for root, failure in self.projects.failures.items():
                     log.error("%s does not load, its functions are not ready:\n%s", root, failure)
                 await self._rewire(resources)
+            if self.stopping:
+                return
             if ports:
                 await self._serve()
         except BaseException:
@@ -142,14 +146,20 @@ class Node:
         return self.runtime.wiring.resources
 
     def condition(self, identity: Identity) -> Condition:
+        key = f"{identity.namespace}/{identity.name}"
         if identity.kind == "Broker":
-            fault = self.runtime.faults.get(f"{identity.namespace}/{identity.name}")
+            fault = self.runtime.faults.get(key)
             if fault is not None:
                 return fault
         if identity.kind == "Function":
-            pool = self.runtime.pools.get(f"{identity.namespace}/{identity.name}")
+            pool = self.runtime.pools.get(key)
             if pool is not None and pool.failing:
                 return Condition(False, "StartFailed", pool.stats().errors[-1])
+        if identity.kind == "Trigger":
+            plan = self.runtime.wiring.triggers.get(key)
+            fault = self.runtime.faults.get(plan.broker) if plan is not None else None
+            if fault is not None:
+                return Condition(False, "BrokerNotReady", fault.message)
         return self.runtime.wiring.conditions[identity]
 
     def readiness(self) -> str:
@@ -189,9 +199,9 @@ class Node:
             findings = check(current.values(), self.resources())
             if findings.errors:
                 raise InvalidResources(findings.errors)
+            await self._load_code(loaded.resources, current.values())
             for resource in loaded.resources:
                 self._applied.save(resource)
-            await self.projects.load(self.config.paths, current.values())
             await self._rewire(current.values())
         return Applied(tuple(results), (*loaded.warnings, *findings.warnings))
 
@@ -257,11 +267,28 @@ class Node:
         resources = list(resources)
         wiring = resolve(resources, self.projects.discovered, self.projects.failures)
         before = self.runtime.wiring.conditions
-        await self.runtime.rewire(wiring)
+        await self._make_real(wiring)
         await self.projects.let_go(self.runtime.code_in_use())
         for identity, condition in wiring.conditions.items():
             if not condition.ready and before.get(identity) != condition:
                 log.warning("%s is not ready: %s", identity, condition.message)
+
+    async def _load_code(self, new: Iterable[Resource], resources: Iterable[Resource]) -> None:
+        """Load what new Functions ask for. Raises InvalidResources where their project does not
+        load with them: kept, it would not load after the next start either."""
+        before = dict(self.projects.failures)
+        await self.projects.load(self.config.paths, resources)
+        asking = [each for each in new if isinstance(each, Function) and each.spec.handler]
+        failed = [why for root, why in self.projects.failures.items() if before.get(root) != why]
+        if asking and failed:
+            self.projects.failures = before
+            raise InvalidResources(Problem.at(asking[0].source, why) for why in failed)
+
+    async def _make_real(self, wiring: Wiring) -> None:
+        """Raises OperationError; what is left to do then is tried again by `_mend`."""
+        self._unfinished = True
+        await self.runtime.rewire(wiring)
+        self._unfinished = False
 
     def _observe(self, on: bool) -> None:
         self.runtime.observe(on)
@@ -300,27 +327,30 @@ class Node:
         self._folder.announce(self.ingress_url, self.admin_url)
 
     async def _mend(self) -> None:
-        """Do what storage did not allow at the start as soon as it works again."""
-        failed = False
+        """Do what storage did not allow, at the start or at a change, as soon as it works again."""
         while True:
             await asyncio.sleep(MEND_EVERY)
             if self._ingress_server is not None:
                 self._folder.announce(self.ingress_url, self.admin_url)
-            if not (failed or self.runtime.faults):
+            if not (self._unfinished or self.runtime.faults):
                 continue
             async with self._changing:
                 try:
-                    await self.runtime.rewire(self.runtime.wiring)
-                    failed = False
+                    await self._make_real(self.runtime.wiring)
                 except OperationError as error:
-                    failed = True
                     log.error("%s; it is tried again", error)
 
     async def _watch(self) -> None:
         from eventing.node.reload import changes
 
-        async for changed in changes(self.config.paths, ignored=[self.config.data]):
-            try:
-                await self.reload(changed)
-            except Exception:
-                log.exception("the reload failed; the old version goes on")
+        try:
+            async for changed in changes(self.config.paths, ignored=[self.config.data]):
+                try:
+                    await self.reload(changed)
+                except EventingError as error:
+                    self._reload_failed(str(error))
+                except Exception as error:
+                    log.exception("the reload failed")
+                    self._reload_failed(f"an internal error: {error!r}")
+        except Exception as error:
+            self._reload_failed(f"changes are no longer noticed ({error}); start the node again")

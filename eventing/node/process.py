@@ -47,9 +47,10 @@ async def _run(config: NodeConfig) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 100)
-    log.info(
-        "ready: events to %s/default/default, admin API at %s", node.ingress_url, node.admin_url
-    )
+    if not node.stopping:
+        log.info(
+            "ready: events to %s/default/default, admin API at %s", node.ingress_url, node.admin_url
+        )
     try:
         ended = await stopping
     except asyncio.CancelledError:

@@ -72,9 +72,12 @@ class _Server:
         output.finish()
         self._socket.setblocking(False)
         self._write(encode(READY, os.getpid()))
-        frames, self._link.unread = self._link.unread, []
-        self._take(frames)
         self._loop.add_reader(self._socket, self._readable)
+        frames, self._link.unread = self._link.unread, []
+        try:
+            self._take(frames)
+        except FrameError as error:
+            self._fail(error)
         alive = None
         if isinstance(self._handling, KnativeHandling):
             alive = self._loop.create_task(self._watch(self._handling))
@@ -125,10 +128,12 @@ class _Server:
             kind = frame[0]
             if kind == CALL:
                 self._waiting.append(decode_call(frame))
-            elif kind == CANCEL and len(frame) == 2:
+            elif kind == CANCEL and len(frame) == 2 and isinstance(frame[1], int):
                 self._cancel(frame[1])
             elif kind == DRAIN:
                 self._draining = True
+            else:
+                raise FrameError(f"a frame of kind {kind} that is out of place")
         self._begin()
 
     def _begin(self) -> None:
@@ -142,7 +147,7 @@ class _Server:
 
     def _cancel(self, id: int) -> None:
         task = self._running.get(id)
-        if task is not None:
+        if task is not None:  # and it has taken its first step, which was queued before this frame
             self._cancelled.add(id)
             task.cancel()
             return

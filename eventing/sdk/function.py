@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import FrameType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from eventing.errors import UserError
@@ -112,9 +113,7 @@ def function(
         if isinstance(handler, Function):
             raise UserError(f"{handler.file}:{handler.line}: it is a @function already; remove one")
         if not callable(handler) or isinstance(handler, type):
-            frame = sys._getframe(1)
-            where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            raise UserError(f"{where}: @function marks a function, not {handler!r}")
+            raise UserError(f"{_user_line()}: @function marks a function, not {handler!r}")
         try:
             given = options(
                 name if name is not None else name_of(getattr(handler, "__name__", "")),
@@ -132,6 +131,14 @@ def function(
         return Function(handler, given)
 
     return decorate if handler is None else decorate(handler)
+
+
+def _user_line() -> str:
+    """Where the code that called into this module stands."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def plain(handler: Callable[..., Any], name: str | None = None) -> Function[..., Any]:

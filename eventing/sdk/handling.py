@@ -136,7 +136,9 @@ class AsyncHandling(_Handling):
                 returned = await returned
             return self._answer(returned, call.event, started)
         except BaseException as error:
-            if type(error).__name__ == "CancelledError":
+            from asyncio import CancelledError  # imported long since, where this runs
+
+            if isinstance(error, CancelledError):
                 raise
             return answer_to_error(error, started)
 

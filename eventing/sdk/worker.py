@@ -21,6 +21,7 @@ from eventing.sdk import lifeline, limits, output
 from eventing.sdk.failure import one_line, place, user_traceback
 from eventing.sdk.frames import (
     CALL,
+    CANCEL,
     DRAIN,
     LAST_WORDS,
     READY,
@@ -79,6 +80,7 @@ class Link:
     """The worker's end of the socket, blocking."""
 
     def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(None)  # the user's code may have set another default for sockets
         self.connection = connection
         self.reader = FrameReader()
         self.unread: list[list[Any]] = []
@@ -202,6 +204,8 @@ def _serve_sync(link: Link, handling: SyncHandling) -> NoReturn:
                 except BaseException as error:
                     raise stop_failed(error) from None
                 raise Ended("", between_calls=True)
+            elif kind != CANCEL:  # which is for tasks; this handler can't be interrupted
+                raise FrameError(f"a frame of kind {kind} that is out of place")
 
 
 def _one_call(link: Link, handling: SyncHandling, frame: list[Any]) -> None:

@@ -55,10 +55,12 @@ class Zygote:
         self._control = control
         self._reader = FrameReader()
         self._descriptors: deque[int] = deque()
-        self._children: dict[int, int] = {}
+        self._children: set[int] = set()
         self._ending: dict[int, tuple[int, int]] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
+        self._wakeup, self._wakeup_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll.register(self._wakeup, select.POLLIN)
 
     def serve(self) -> Child | None:
         """Until the control socket is closed (None), or in a forked process (its Child)."""
@@ -67,6 +69,7 @@ class Zygote:
             pause = lifeline.GROUP_PAUSE * 1000 if self._ending else None
             for descriptor, _ in self._poll.poll(pause):
                 if descriptor != control:
+                    os.read(self._wakeup, worker.CHUNK)
                     continue
                 data, descriptors, _, _ = socket.recv_fds(
                     self._control, worker.CHUNK, DESCRIPTORS * 64, socket.MSG_CMSG_CLOEXEC
@@ -108,6 +111,9 @@ class Zygote:
             preload(["asyncio", "eventing.sdk.concurrent"])
         output.capture_logging()
         limits.reset_signals()
+        # Any child's end wakes the poll: that of a worker, and of an orphan that came to us.
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self._wakeup_end, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()
         self._tell(
@@ -135,16 +141,15 @@ class Zygote:
         if pid > 0:
             with suppress(OSError):  # the child does it as well, whoever is first
                 os.setpgid(pid, pid)
-            pidfd = os.pidfd_open(pid)
-            self._children[pid] = pidfd
-            self._poll.register(pidfd, select.POLLIN)
+            self._children.add(pid)
             self._tell(FORKED, number, pid)
         return None
 
     def _let_go(self) -> None:
         """In the forked process: close what is the zygote's."""
         self._control.close()
-        for descriptor in (*self._children.values(), *self._descriptors):
+        signal.set_wakeup_fd(-1)
+        for descriptor in (self._wakeup, self._wakeup_end, *self._descriptors):
             os.close(descriptor)
 
     def _reap(self) -> None:
@@ -157,16 +162,15 @@ class Zygote:
             if ended is None:
                 return
             pid = ended.si_pid
-            pidfd = self._children.pop(pid, None)
-            if pidfd is not None:
+            own = pid in self._children
+            if own:
                 # What its handlers started goes with it. Before the wait, while the number of its
                 # group can't have been given to another.
                 with suppress(OSError):
                     os.killpg(pid, signal.SIGKILL)
-                self._poll.unregister(pidfd)
-                os.close(pidfd)
             _, status = os.waitpid(pid, 0)
-            if pidfd is not None:
+            if own:
+                self._children.remove(pid)
                 self._ending[pid] = (status, lifeline.GROUP_ROUNDS)
 
     def _tell_ended(self) -> None:

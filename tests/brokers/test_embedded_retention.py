@@ -20,6 +20,7 @@ from broker_contract import (
 from brokers.base import Dead, Limits, Retry
 from brokers.embedded import EmbeddedBroker, upkeep
 from brokers.embedded.retention import DISK_MARGIN, Space, excess
+from eventing.errors import BrokerFull
 
 NOTHING_KEPT = Limits(retention_age=0.0, min_free_bytes=0)
 
@@ -183,3 +184,24 @@ def test_a_short_disk_asks_for_settled_events_unless_they_could_not_make_up_for_
     assert excess(limits, Space(used=1 << 30, reusable=0, disk=needed - 5)) == 5
     assert excess(limits, Space(used=1 << 30, reusable=5, disk=needed - 5)) == 0
     assert excess(limits, Space(used=10, reusable=0, disk=0)) == 0
+
+
+@awaited
+async def test_what_retries_held_up_makes_room_once_they_are_over(tmp_path: Path) -> None:
+    limits = Limits(max_bytes=1 << 20, min_free_bytes=0)
+    broker = await opened(tmp_path / "broker.db", limits)
+    a = await broker.subscribe("a")
+    waiting = []
+    with pytest.raises(BrokerFull):
+        for n in range(1000):
+            await broker.publish([event(n, data=bytes(20_000))])
+            waiting += await receive(a, 1)
+            due = time.time() + 0.5
+            await a.settle([Retry(waiting[-1], due, REFUSED)])
+    for _ in waiting:
+        await settle_all(a, await receive(a, 1))
+    async with asyncio.timeout(20):
+        while (await broker.stats()).bytes >= limits.max_bytes * 3 // 4 + 40_000:
+            await asyncio.sleep(0.02)
+    await broker.publish([event("next")])
+    await broker.close()

@@ -130,3 +130,17 @@ def test_an_event_waits_for_a_function_that_comes_later(node: NodeProcess, tmp_p
         "the event that waited is handled",
     )
     assert text == "top-secret"
+
+
+def test_a_function_whose_handler_is_not_there_is_refused_and_the_others_go_on(
+    node: NodeProcess, tmp_path: Path
+) -> None:
+    text = textwrap.dedent(FUNCTION).split("---")[0].replace("app:tell", "app:nowhere")
+    status, told = node.ask("POST", "/api/v1/resources?file=mine.yaml", text.encode())
+    assert status == 400
+    assert told["error"].startswith("mine.yaml:2:1: handler 'app:nowhere'")
+    node.apply(TRIGGER)
+    assert answer(node, tmp_path / "out", "1") == "no word"
+    node.stop()
+    node.start()
+    assert answer(node, tmp_path / "out", "2") == "no word"

@@ -1,12 +1,13 @@
 """`eventing up --reload`: what is saved is live, what does not load changes nothing."""
 
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_process import NodeProcess, wait_for, write_project
+from node_process import NodeProcess, request, wait_for, write_project
 
 APP = """
     import os
@@ -47,6 +48,9 @@ WIRING = """
       filters: [{exact: {type: slow}}]
       subscriber: {ref: {kind: Function, name: slow}}
 """
+
+
+WIRING_OF_SLOW = textwrap.dedent(WIRING).partition("---")[2]
 
 
 @pytest.fixture
@@ -202,3 +206,74 @@ def test_no_event_is_lost_while_code_is_replaced_again_and_again(
         sender.join()
     assert len(sent) > 20
     wait_for(lambda: all((out / id).exists() for id in sent), "every accepted event is handled")
+
+
+def test_no_event_fails_while_code_is_replaced_and_another_trigger_is_removed(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert node.post("slow", "s") == 202
+    wait_for((out / "begun").exists, "a call of the trigger to be removed is in flight")
+    over = threading.Event()
+    sent: list[str] = []
+
+    def send() -> None:
+        while not over.is_set():
+            sent.append(f"e{len(sent)}")
+            assert node.post("tell", sent[-1]) == 202
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    before = reloads(node)
+    # Both files in one save, as a checkout of another version does.
+    save(project / "wiring.yaml", WIRING_OF_SLOW, "")
+    save(project / "app.py", '"old"', '"new"')
+    wait_for(lambda: reloads(node) > before, "both are live")
+    wait_for(lambda: answer(node, out, f"p{len(sent)}") == "new", "the new code serves")
+    over.set()
+    sender.join()
+    (out / "go").touch()
+    wait_for(lambda: all((out / id).exists() for id in sent), "every event is handled")
+    assert node.ask("GET", "/api/v1/dead-letters")[1]["items"] == []
+
+
+def test_what_waits_for_a_retry_outlives_a_broker_that_is_not_ready_for_a_while(
+    node: NodeProcess, project: Path
+) -> None:
+    limits = """
+        apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: limits}
+        data: {max.backlog: "1000"}
+    """
+    shop = """
+        apiVersion: eventing.knative.dev/v1
+        kind: Broker
+        metadata: {name: shop}
+        spec: {config: {kind: ConfigMap, apiVersion: v1, name: limits}}
+        ---
+        apiVersion: eventing.knative.dev/v1
+        kind: Trigger
+        metadata: {name: nowhere}
+        spec:
+          broker: shop
+          subscriber: {uri: "http://127.0.0.1:1/"}
+          delivery: {retry: 1, backoffDelay: PT10M}
+    """
+    before = reloads(node)
+    write_project(project, {"limits.yaml": limits, "shop.yaml": shop})
+    wait_for(lambda: reloads(node) > before, "the trigger is live")
+
+    def retrying() -> int:
+        waiting: int = node.resource("Trigger", "nowhere")["status"].get("retrying", 0)
+        return waiting
+
+    headers = {"ce-specversion": "1.0", "ce-source": "/s", "ce-type": "t", "ce-id": "1"}
+    assert request(node.ingress, "POST", "/default/shop", b"", headers)[0] == 202
+    wait_for(retrying, "the event waits for its retry")
+    (project / "limits.yaml").unlink()
+    reason = "BrokerNotReady"
+    wait_for(lambda: node.resource("Trigger", "nowhere")["reason"] == reason, "the broker is gone")
+    write_project(project, {"limits.yaml": limits})
+    wait_for(lambda: node.resource("Trigger", "nowhere")["ready"], "the broker is back")
+    assert wait_for(retrying, "the retry is still to come") == 1

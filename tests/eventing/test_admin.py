@@ -49,7 +49,7 @@ def on_node(tmp_path: Path) -> Callable[[Test], None]:
         transport = httpx.ASGITransport(app=admin_app(node))
         try:
             async with asyncio.timeout(30):
-                async with Client(transport=transport, base_url="http://node") as client:
+                async with Client(transport=transport, base_url="http://localhost") as client:
                     await test(client, node)
         finally:
             await node.stop()
@@ -226,6 +226,32 @@ def test_activity_begins_by_saying_that_it_listens_and_ends_with_the_node(
         records = [json.loads(line) for line in answer.text.splitlines()]
         assert [record["record"] for record in records] == ["listening", "accepted"]
         assert records[1]["triggers"] == []
+
+    on_node(test)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "127.0.0.1:8081"}, 200),
+        ({"host": "[::1]:8081"}, 200),
+        ({"host": "localhost:8081", "origin": "http://localhost:8081"}, 200),
+        ({"host": "localhost:8081", "origin": "http://localhost:3000"}, 403),
+        ({"host": "localhost:8081", "origin": "https://shop.example"}, 403),
+        ({"host": "localhost:8081", "origin": "null"}, 403),
+        ({"host": "shop.example:8081"}, 403),
+        ({"host": "shop.example:8081", "origin": "http://shop.example:8081"}, 403),
+        ({"host": "[:::"}, 403),
+    ],
+)
+def test_a_web_page_of_another_site_is_refused(
+    on_node: Callable[[Test], None], headers: dict[str, str], status: int
+) -> None:
+    async def test(client: Client, node: Node) -> None:
+        body = EXTRA.encode()
+        answer = await client.post("/api/v1/resources", content=body, headers=headers)
+        assert answer.status_code == status
+        assert ("default/extra" in node.runtime.triggers) == (status == 200)
 
     on_node(test)
 

@@ -266,3 +266,63 @@ def test_a_triggers_broker_can_not_be_changed():
     changed = load_text(trigger(broker="other"), "new.yaml").resources
     [problem] = check(changed, running).errors
     assert str(problem).startswith("new.yaml:5:11: a trigger's broker can't be changed")
+
+
+def in_project(project: str, name: str = "thumbnail") -> Discovered:
+    code = Code(Path(project), 1)
+    return Discovered(name, "default", "app:thumbnail", code, True, f"{project}/app.py", 3)
+
+
+def test_a_function_runs_the_code_of_the_project_its_file_lies_in():
+    text = """
+        apiVersion: functions/v1
+        kind: Function
+        metadata: {{name: {name}}}
+        spec: {{handler: "app:thumbnail"}}
+        """
+    one = load_text(dedent(text.format(name="one")), "/a/w.yaml").resources
+    two = load_text(dedent(text.format(name="two")), "/b/w.yaml").resources
+    wiring = resolve([*one, *two], [in_project("/a"), in_project("/b")])
+    projects = {key: plan.code.project for key, plan in wiring.functions.items()}
+    assert projects == {"default/one": Path("/a"), "default/two": Path("/b")}
+
+
+def test_a_name_that_two_projects_give_a_function_reaches_neither_and_says_where_they_stand():
+    wiring = wired(trigger(), in_project("/a"), in_project("/b"))
+    assert wiring.functions == {}
+    told = condition(wiring, "Trigger", "t")
+    assert told.reason == "SubscriberNotResolved"
+    assert "/a/app.py:3 and in /b/app.py:3" in told.message
+
+
+def test_a_trigger_keeps_its_subscription_while_its_broker_is_not_ready():
+    broker = """\
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: shop}
+spec: {config: {kind: ConfigMap, apiVersion: v1, name: limits}}
+---
+"""
+    wiring = wired(broker + trigger(broker="shop"), found())
+    assert wiring.triggers == {}
+    assert wiring.subscriptions == {"default/t": "default/shop"}
+    told = condition(wiring, "Trigger", "t")
+    assert (told.reason, told.message) == (
+        "BrokerNotReady",
+        "Broker/default/shop is not ready: there is no ConfigMap/default/limits",
+    )
+
+
+def test_a_uri_that_no_request_could_go_to_is_not_ready():
+    wiring = wired(trigger(subscriber='{uri: "http://a..b/"}'))
+    told = condition(wiring, "Trigger", "t")
+    assert told.reason == "SubscriberNotResolved"
+    assert "names no valid host" in told.message
+    assert wiring.triggers["default/t"].destination is None
+
+
+def test_the_credentials_of_a_uri_are_not_shown():
+    wiring = wired(trigger(subscriber='{uri: "http://user:secret@sink:81/x?y"}'))
+    destination = wiring.triggers["default/t"].destination
+    assert destination == Destination("uri", "http://user:secret@sink:81/x?y")
+    assert str(destination) == "http://sink:81/x?y"

@@ -109,6 +109,33 @@ def test_what_a_handler_has_started_is_gone_before_its_worker_is(run_project):
     run_project(APP, body)
 
 
+def test_a_daemon_that_prints_without_end_does_not_hold_the_node(run_project):
+    source = """
+        import subprocess, sys
+        from eventing import function
+
+        @function
+        def daemonize(data: bytes):
+            script = "while True: print('y' * 1000)"
+            command = [sys.executable, "-c", script]
+            daemon = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+            print("daemon", daemon.pid, file=sys.stderr)
+    """
+
+    async def body(running):
+        daemonize = running.launch("daemonize")
+        daemonize.call()
+        await daemonize.answer()
+        await running.logged("yyyy")
+        daemon = int((await running.logged("daemon ")).text.split()[1])
+        daemonize.worker.kill()
+        assert await daemonize.end() == "killed by SIGKILL"
+        while Path(f"/proc/{daemon}").exists():  # it is waited for as well
+            await asyncio.sleep(0.01)
+
+    run_project(source, body)
+
+
 def test_a_worker_that_closes_its_socket_is_killed(run_project):
     async def body(running):
         fault = running.launch("fault")

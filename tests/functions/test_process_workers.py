@@ -351,6 +351,45 @@ def test_a_plain_function_named_by_its_address_is_served(run_project):
     run_project(files, body, handlers=["plain:add"])
 
 
+def test_what_a_project_sets_for_its_sockets_and_loops_is_its_own(run_project):
+    source = """
+        import signal, socket
+        import uvloop
+        from eventing import function
+
+        socket.setdefaulttimeout(0.01)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        uvloop.install()
+
+        @function
+        def sync(data: bytes):
+            import time
+            time.sleep(0.05)
+            return str(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+
+        @function
+        async def concurrent(data: bytes):
+            import asyncio
+            return type(asyncio.get_running_loop()).__module__
+    """
+
+    async def body(running):
+        sync = running.launch("sync")
+        for id in range(3):
+            await asyncio.sleep(0.02)
+            sync.call(id)
+            assert (await sync.answer(id)).replies[0].data == b"True"
+        concurrent = running.launch("concurrent")
+        concurrent.call()
+        assert (await concurrent.answer()).replies[0].data == b"uvloop"
+        for each in (sync, concurrent):
+            each.worker.drain()
+            assert await each.end() == "drained"
+
+    run_project(source, body)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_the_nodes_loop_may_be_either(tmp_path, loop, run_project):
     uvloop = pytest.importorskip("uvloop")

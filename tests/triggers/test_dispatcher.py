@@ -260,3 +260,83 @@ def test_nothing_is_dropped_whatever_the_answer(tmp_path, status):
             assert len(await broker.dead_letters()) == 10
 
     asyncio.run(main())
+
+
+def reply(number: str, **extensions: str) -> Event:
+    return Event(
+        {"specversion": "1.0", "id": number, "source": "/f", "type": "reply", **extensions}
+    )
+
+
+def test_a_reply_that_is_no_event_fails_its_own_attempt_alone(tmp_path):
+    async def main():
+        def answer(call: Call) -> Response:
+            number = call.event.attributes["id"]
+            bad = {"note": "\ud800"} if number == "1" and call.attempt == 1 else {}
+            return Response(200, (reply(number, **bad),))
+
+        policy = DeliveryPolicy(retry=1, backoff_delay=0.01)
+        async with dispatching(tmp_path, Subscriber(answer), policy=policy) as (broker, dispatcher):
+            await broker.publish([event(number) for number in range(3)])
+            await until(lambda: dispatcher.counters.done == 3)
+            await until(lambda: dispatcher.outstanding == 0)
+            assert dispatcher.counters.retried == 1
+            stored = [each.event async for each in broker.read()]
+            replies = [each for each in stored if each.attributes["type"] == "reply"]
+            assert sorted(each.attributes["id"] for each in replies) == ["0", "1", "2"]
+            assert (await broker.stats()).subscriptions[TRIGGER].lag == 0
+
+    asyncio.run(main())
+
+
+def test_a_reply_too_large_to_store_fails_its_own_attempt_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("brokers.embedded.transaction.LARGEST_DATA", 1000)
+
+    async def main():
+        def answer(call: Call) -> Response:
+            number = call.event.attributes["id"]
+            data = bytes(1001 if number == "1" else 10)
+            return Response(200, (Event(reply(number).attributes, data),))
+
+        async with dispatching(tmp_path, Subscriber(answer)) as (broker, dispatcher):
+            await broker.publish([event(number) for number in range(3)])
+            await until(lambda: dispatcher.counters.attempts == 3)
+            await until(lambda: dispatcher.outstanding == 0)
+            (letter,) = await broker.dead_letters()
+            assert letter.event.attributes["id"] == "1"
+            assert "its reply can't be stored" in letter.failure.reason
+            assert (await broker.stats()).subscriptions[TRIGGER].lag == 0
+
+    asyncio.run(main())
+
+
+def test_a_status_beyond_any_protocol_is_cut_and_strands_nothing(tmp_path):
+    async def main():
+        subscriber = Subscriber(lambda call: Response(2**63))
+        async with dispatching(tmp_path, subscriber) as (broker, dispatcher):
+            await broker.publish([event()])
+            await until(lambda: dispatcher.counters.dead == 1)
+            await until(lambda: dispatcher.outstanding == 0)
+            (letter,) = await broker.dead_letters()
+            assert letter.failure.code == 2**31 - 1
+
+    asyncio.run(main())
+
+
+def test_a_transform_that_breaks_costs_its_event_an_attempt_and_not_the_trigger(tmp_path):
+    class Broken:
+        def apply(self, event):
+            if event.attributes["id"] == "1":
+                raise ZeroDivisionError
+            return event
+
+    async def main():
+        subscriber = Subscriber(lambda call: Response(200))
+        async with dispatching(tmp_path, subscriber, transform=Broken()) as (broker, dispatcher):
+            await broker.publish([event(number) for number in range(3)])
+            await until(lambda: dispatcher.counters.attempts == 3)
+            await until(lambda: dispatcher.outstanding == 0)
+            (letter,) = await broker.dead_letters()
+            assert "ZeroDivisionError" in letter.failure.reason
+
+    asyncio.run(main())

@@ -14,6 +14,7 @@ import click
 from eventing.errors import InvalidEvent, UserError
 from eventing.event import Event, declares_json, validate_event
 from eventing.json_format import decode_json
+from eventing.node.cli import terminal
 from eventing.node.cli.names import DEFAULT_BROKER, QualifiedName
 
 Command = Callable[..., Any]
@@ -158,12 +159,17 @@ def media_type(data: bytes, file: str | None) -> str:
     try:
         json.loads(data)
         return "application/json"
-    except ValueError:
-        pass
+    except ValueError as error:
+        mistake = error
     try:
         data.decode()
     except UnicodeDecodeError:
         return "application/octet-stream"
+    if data.lstrip().startswith((b"{", b"[")):
+        terminal.warning(
+            f"the data looks like JSON but is none ({mistake}), so it is text/plain; "
+            "mend it, or say what it is with --content-type"
+        )
     return "text/plain; charset=utf-8"
 
 

@@ -108,7 +108,7 @@ _README = """\
 | --- | --- |
 | app.py | the handlers |
 | wiring.yaml | which event goes to which handler, and what happens when that fails |
-| test_app.py | `pytest` in this folder |
+| test_app.py | `pytest` in this folder, after `pip install pytest` |
 
 Run it; with `--reload` what you change is live as you save it:
 

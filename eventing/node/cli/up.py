@@ -9,6 +9,8 @@ import click
 
 from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT, NodeConfig
 
+PORT = click.IntRange(0, 65535)
+
 
 @click.command("up")
 @click.argument(
@@ -19,7 +21,13 @@ from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT,
 )
 @click.option("--reload", is_flag=True, help="Make changed files live as they are saved.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the ingress.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the ingress.")
+@click.option(
+    "--port",
+    default=DEFAULT_PORT,
+    show_default=True,
+    type=PORT,
+    help="Port of the ingress; 0 takes a free one.",
+)
 @click.option(
     "--admin-host",
     default="127.0.0.1",
@@ -27,7 +35,11 @@ from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT,
     help="Address of the admin API. Whoever reaches it may do everything.",
 )
 @click.option(
-    "--admin-port", default=DEFAULT_ADMIN_PORT, show_default=True, help="Port of the admin API."
+    "--admin-port",
+    default=DEFAULT_ADMIN_PORT,
+    show_default=True,
+    type=PORT,
+    help="Port of the admin API; 0 takes a free one.",
 )
 @click.option(
     "--data",
