@@ -5,7 +5,6 @@ Knative's EventTransform: with a sink, the sink's answer comes back, transformed
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from eventing.errors import UserError
 from functions.base import Call, Response, Service
@@ -39,17 +38,17 @@ class TransformTarget:
         if self._sink is None:
             done(Response(200, (event,)))
             return
-        self._sink.submit(replace(call, event=event), lambda response: done(self._answer(response)))
+        self._sink.submit(call._replace(event=event), lambda response: done(self._answer(response)))
 
     def _answer(self, response: Response) -> Response:
         if not succeeded(response.status) or not response.replies:
             return response
         if self._discard:
-            return replace(response, replies=())
+            return response._replace(replies=())
         if self._reply is None:
             return response
         try:
             replies = tuple(self._reply.apply(event) for event in response.replies)
         except UserError as error:
             return Response(500, reason=f"the reply: {error}")
-        return replace(response, replies=replies)
+        return response._replace(replies=replies)

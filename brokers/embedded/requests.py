@@ -37,8 +37,8 @@ class Publish(Request):
     def committed(self, transaction: Transaction) -> None:
         self._room.answered(self.size)
         if not self._future.done():
-            first = self._first
-            self._future.set_result(list(range(first, first + len(self._events))))
+            first, count = self._first, len(self._events)
+            self._future.set_result([first] if count == 1 else [*range(first, first + count)])
 
     def failed(self, error: Exception) -> None:
         self._room.answered(self.size)

@@ -5,7 +5,6 @@ where both ports are free. Figures, times, ids and places differ from run to run
 by their form; all other text has to be what the README shows.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -136,14 +135,11 @@ def network() -> Iterator[list[str]]:
             if up and subprocess.run([*words, "true"], capture_output=True).returncode == 0:
                 yield words
                 return
-    # One test at a time where they have to share the machine's own ports.
-    with open("/tmp/eventing-walk-through.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for port in PORTS:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    pytest.skip(f"port {port} is taken, and no network namespace can be made")
-        yield []
+    for port in PORTS:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                pytest.skip(f"port {port} is taken, and no network namespace can be made")
+    yield []
 
 
 def walk_through() -> list[Block]:
