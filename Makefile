@@ -41,7 +41,7 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found; name one with 'make PYTHON=/path/to/python …'" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) does not run or is older than Python 3.11; name another with 'make PYTHON=/path/to/python …'" >&2; exit 1; }
-	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version): a minute, this once"
 	@$(PYTHON) -m venv --clear $(VENV) \
 		|| { rm -rf $(VENV); echo "no virtual environment could be made; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 

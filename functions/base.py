@@ -5,7 +5,6 @@ from typing import NamedTuple, Protocol
 
 from eventing.event import Event
 
-
 # Tuples, not frozen dataclasses: made for every attempt, and made three times as fast.
 
 

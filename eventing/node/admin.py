@@ -196,7 +196,16 @@ class _Api:
 
     async def redrive(self, request: Request) -> Response:
         """`{"event": {…}}` in the body replaces the event; without a body it goes as it is."""
-        _, broker = self._broker(request)
+        key, broker = self._broker(request)
+        letter = await broker.dead_letter(_id(request))
+        if letter is None:
+            raise _no_dead_letter(request)
+        # Its subscription may be kept for a while yet, but nobody takes from it.
+        if self._node.runtime.wiring.subscriptions.get(letter.trigger) != key:
+            raise UserError(
+                f"dead letter {letter.id} was of trigger {letter.trigger}, which is gone; make the "
+                "trigger again, or drop the dead letter"
+            )
         event = None
         body = await _body(request)
         if body:

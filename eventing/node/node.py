@@ -25,12 +25,14 @@ from eventing.node.projects import Projects
 from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
 from eventing.node.tokens import read_tokens
-from eventing.node.wiring import Condition, Wiring, resolve
+from eventing.node.wiring import Condition, Key, Wiring, resolve
 from eventing.resources import Function, Identity, Problem, Resource, load, load_text
 from functions.output_lines import LogLine
 
 log = logging.getLogger("eventing.node")
 
+CHANGE_GRACE = 5.0
+"""Seconds that a change of resources has to end at shutdown."""
 MEND_EVERY = 2.0
 """Seconds between two tries at what storage did not let the node do when it started."""
 
@@ -123,14 +125,23 @@ class Node:
         grace = self.config.grace
         if self._ingress_server is not None:
             await self._ingress_server.close(min(grace, 5.0))
-        async with self._changing:
-            ended = await self.runtime.stop(grace)
-            await self.projects.close()
+        await self._end_change()
+        ended = await self.runtime.stop(grace)
+        await self.projects.close()
         self.activity.publish({"record": "closing", "at": time.time()})
         if self._admin_server is not None:
             await self._admin_server.close(1.0)
         self._folder.release()
         return ended
+
+    async def _end_change(self) -> None:
+        """Let a change under way end, and begin no other. One that waits for storage to work again
+        is made after the next start."""
+        try:
+            async with asyncio.timeout(CHANGE_GRACE):
+                await self._changing.acquire()
+        except TimeoutError:
+            log.warning("a change of resources is not over; it is made after the next start")
 
     @property
     def ingress_url(self) -> str:
@@ -216,7 +227,9 @@ class Node:
                 raise UserError(f"{identity} is defined in {resource.source}; remove it there")
             self._applied.delete(identity)
             left = [each for key, each in self.resources().items() if key != identity]
-            await self._rewire(left)
+            trigger = identity.kind == "Trigger"
+            deleted = f"{identity.namespace}/{identity.name}" if trigger else None
+            await self._rewire(left, deleted)
         return True
 
     async def reload(self, changed: Iterable[Path]) -> None:
@@ -263,11 +276,11 @@ class Node:
             log.warning("%s", warning)
         return list(found.values())
 
-    async def _rewire(self, resources: Iterable[Resource]) -> None:
+    async def _rewire(self, resources: Iterable[Resource], deleted: Key | None = None) -> None:
         resources = list(resources)
         wiring = resolve(resources, self.projects.discovered, self.projects.failures)
         before = self.runtime.wiring.conditions
-        await self._make_real(wiring)
+        await self._make_real(wiring, deleted)
         await self.projects.let_go(self.runtime.code_in_use())
         for identity, condition in wiring.conditions.items():
             if not condition.ready and before.get(identity) != condition:
@@ -284,10 +297,10 @@ class Node:
             self.projects.failures = before
             raise InvalidResources(Problem.at(asking[0].source, why) for why in failed)
 
-    async def _make_real(self, wiring: Wiring) -> None:
+    async def _make_real(self, wiring: Wiring, deleted: Key | None = None) -> None:
         """Raises OperationError; what is left to do then is tried again by `_mend`."""
         self._unfinished = True
-        await self.runtime.rewire(wiring)
+        await self.runtime.rewire(wiring, deleted)
         self._unfinished = False
 
     def _observe(self, on: bool) -> None:
@@ -327,16 +340,20 @@ class Node:
         self._folder.announce(self.ingress_url, self.admin_url)
 
     async def _mend(self) -> None:
-        """Do what storage did not allow, at the start or at a change, as soon as it works again."""
+        """Do what storage did not allow, at the start or at a change, as soon as it works again,
+        and what is to be done a while after a change."""
         while True:
             await asyncio.sleep(MEND_EVERY)
             if self._ingress_server is not None:
                 self._folder.announce(self.ingress_url, self.admin_url)
-            if not (self._unfinished or self.runtime.faults):
+            unfinished = self._unfinished or self.runtime.faults
+            if not (unfinished or self.runtime.keeps_removed):
                 continue
             async with self._changing:
                 try:
-                    await self._make_real(self.runtime.wiring)
+                    if unfinished:
+                        await self._make_real(self.runtime.wiring)
+                    await self.runtime.forget_removed()
                 except OperationError as error:
                     log.error("%s; it is tried again", error)
 

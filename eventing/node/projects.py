@@ -1,6 +1,7 @@
 """The projects of a node: which folders hold code, what was found in it, and its reloading."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from eventing.sdk.discovery import source_files
 from functions.output_lines import OnLog
 from functions.process import Project, Spare
 from functions.worker import Launcher
+
+log = logging.getLogger("eventing.node")
 
 NAMESPACE = "default"
 """Of functions that no YAML document names."""
@@ -117,19 +120,17 @@ class Projects:
     async def let_go(self, in_use: set[Code]) -> None:
         """End the processes of replaced code that no pool has calls on any more."""
         over = [code for code in self._replaced if code not in in_use]
-        await asyncio.gather(*(self._replaced.pop(code).close() for code in over))
+        await _close_all(self._replaced.pop(code) for code in over)
 
     async def close(self) -> None:
         """End every process."""
-        projects = [loaded.project for loaded in self._loaded.values()]
-        projects += self._replaced.values()
-        spares = list(self._spares.values())
+        everything: list[Project | Spare] = [each.project for each in self._loaded.values()]
+        everything += self._replaced.values()
+        everything += self._spares.values()
         self._loaded.clear()
         self._replaced.clear()
         self._spares.clear()
-        await asyncio.gather(
-            *(project.close() for project in projects), *(spare.close() for spare in spares)
-        )
+        await _close_all(everything)
 
     def _is_live(self, origin: Origin) -> bool:
         loaded = self._loaded.get(origin.root)
@@ -171,6 +172,16 @@ class Projects:
         loaded = self._loaded.pop(root, None)
         if loaded is not None:
             self._replaced[loaded.code] = loaded.project
+
+
+async def _close_all(over: Iterable[Project | Spare]) -> None:
+    """A process that the kernel does not end holds up neither a change nor the shutdown."""
+    closing = (each.close() for each in over)
+    for outcome in await asyncio.gather(*closing, return_exceptions=True):
+        if isinstance(outcome, OperationError):
+            log.error("%s", outcome)
+        elif outcome is not None:
+            raise outcome
 
 
 def _discovered(origin: Origin, project: Project, code: Code) -> tuple[Discovered, ...]:

@@ -45,7 +45,11 @@ IN_FLIGHT_HTTP = 100
 MOVE_GRACE = 0.5
 """Seconds that a trigger that is removed, or changes its order, has for what is in flight."""
 OLD_CODE_GRACE = 600.0
-"""Seconds that calls begun on replaced code may take to end."""
+"""Seconds that calls begun on replaced code may take to end, or their timeout where longer."""
+
+KEEP_REMOVED = 60.0
+"""Seconds that a removed trigger may come back in and go on where it was: a checkout or a copy has
+files away for a moment."""
 
 FindLauncher = Callable[[Code], Launcher]
 LetGo = Callable[[set[Code]], Awaitable[None]]
@@ -88,11 +92,13 @@ class Runtime:
         self._plans: dict[Key, FunctionPlan] = {}
         self._draining: Counter[Code] = Counter()
         self._pausing: set[Dispatcher] = set()
+        self._absent: dict[tuple[Key, Key], float] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def rewire(self, wiring: Wiring) -> None:
-        """Run this wiring from now on. What is in flight ends where it began. Raises StorageError;
-        then the same wiring may be given again."""
+    async def rewire(self, wiring: Wiring, deleted: Key | None = None) -> None:
+        """Run this wiring from now on. What is in flight ends where it began. Of other triggers
+        than the one `deleted` that are not in it, what waits for them is kept a while. Raises
+        StorageError; then the same wiring may be given again."""
         await self._open_brokers(wiring)
         self._renew_pools(wiring)
         self.wiring = wiring
@@ -114,7 +120,7 @@ class Runtime:
         for key, plan in wiring.triggers.items():
             if plan.broker in self.brokers:
                 await self._run_trigger(key, plan)
-        await self._remove_unknown_subscriptions()
+        await self.forget_removed(deleted)
         await self._close_brokers()
         self._retire_pools()
 
@@ -211,7 +217,7 @@ class Runtime:
         code = self._plans[key].code
 
         async def drain() -> None:
-            await pool.close(OLD_CODE_GRACE)
+            await pool.close(max(OLD_CODE_GRACE, pool.revision.timeout))
             self._draining[code] -= 1
             await self._let_go(self.code_in_use())
 
@@ -267,17 +273,36 @@ class Runtime:
         broker = self.brokers.get(running.plan.broker)
         if broker is None:
             return
-        if self.wiring.subscriptions.get(key) == running.plan.broker:
-            await broker.detach(key)
-        else:
-            self._tell_removed(key, running.plan.broker, await broker.unsubscribe(key))
+        await broker.detach(key)
 
-    async def _remove_unknown_subscriptions(self) -> None:
-        """Those of triggers that were taken out of the files while the node was down."""
-        for key, broker in self.brokers.items():
-            for name in broker.known_subscriptions():
-                if self.wiring.subscriptions.get(name) != key:
-                    self._tell_removed(name, key, await broker.unsubscribe(name))
+    @property
+    def keeps_removed(self) -> bool:
+        """Whether there are triggers for `forget_removed` to look at again."""
+        return bool(self._absent)
+
+    async def forget_removed(self, at_once: Key | None = None) -> None:
+        """Give up what waits for triggers that are there no longer, whether they went now or while
+        the node was down: after KEEP_REMOVED seconds, the one of `at_once` now. Raises
+        StorageError."""
+        now = asyncio.get_running_loop().time()
+        absent = {
+            (key, name): self._absent.get((key, name), now)
+            for key, broker in self.brokers.items()
+            for name in broker.known_subscriptions()
+            if self.wiring.subscriptions.get(name) != key
+        }
+        for (_, name), since in absent.items():
+            if since == now and name != at_once:
+                log.warning(
+                    "trigger %s is gone; should it come back within %g s, it goes on where it was",
+                    name,
+                    KEEP_REMOVED,
+                )
+        self._absent = absent
+        for (key, name), since in tuple(absent.items()):
+            if name == at_once or now - since >= KEEP_REMOVED:
+                self._tell_removed(name, key, await self.brokers[key].unsubscribe(name))
+                del absent[key, name]
 
     def _tell_removed(self, trigger: Key, broker: Key, left: int) -> None:
         log.warning(

@@ -277,3 +277,22 @@ def test_what_waits_for_a_retry_outlives_a_broker_that_is_not_ready_for_a_while(
     write_project(project, {"limits.yaml": limits})
     wait_for(lambda: node.resource("Trigger", "nowhere")["ready"], "the broker is back")
     assert wait_for(retrying, "the retry is still to come") == 1
+
+
+def test_a_trigger_whose_file_is_away_for_a_moment_goes_on_where_it_was(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert node.post("slow", "s") == 202
+    wait_for((out / "begun").exists, "its only worker is busy, what comes next has to wait")
+    assert node.post("slow", "waits") == 202
+    before = reloads(node)
+    (project / "wiring.yaml").unlink()
+    wait_for(lambda: reloads(node) > before, "the trigger is gone")
+    assert node.post("slow", "meanwhile") == 202
+    before = reloads(node)
+    write_project(project, {"wiring.yaml": WIRING})
+    wait_for(lambda: reloads(node) > before, "the trigger is back")
+    (out / "go").touch()
+    for id in ("waits", "meanwhile"):
+        wait_for((out / id).exists, f"event {id} is handled")

@@ -27,7 +27,9 @@ PATIENCE = 30.0
 _FORMS = (
     # The time until a cold handler began is told only where it is worth telling.
     (r" \([\d.]+ m?s until the handler began\)", ""),
-    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?Z?", "<moment>"),
+    # A node's own log has the date as well where it does not go to a terminal.
+    (r"^(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d(,\d+)? ", "<moment> "),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<moment>"),
     (r"\d\d:\d\d:\d\d\.\d{3}", "<time>"),
     (r"\b[0-9a-f]{11}…", "<id>"),
     (r"\b[\d.]+ m?s\b", "<duration>"),

@@ -80,8 +80,8 @@ def test_an_order_is_priced() -> None:
 
 
 def test_what_is_not_for_sale_is_rejected() -> None:
-    with pytest.raises(Reject, match="no milk"):
-        price(Order("milk", 1))
+    with pytest.raises(Reject, match="no gravel"):
+        price(Order("gravel", 1))
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,8 @@ def test_an_order_ends_as_a_receipt(shop: Node) -> None:
 
 
 def test_an_order_for_what_is_not_for_sale_is_kept_as_a_dead_letter(shop: Node) -> None:
-    journey = shop.send(event("order.placed", {"item": "milk", "amount": 1}))
-    journey.assert_dead("price", reason="no milk")
+    journey = shop.send(event("order.placed", {"item": "gravel", "amount": 1}))
+    journey.assert_dead("price", reason="no gravel")
 '''
 
 _README = """\

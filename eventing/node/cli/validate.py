@@ -15,7 +15,7 @@ from eventing.node.cli.places import near
 from eventing.node.cli.shared_options import with_output
 from eventing.node.projects import Projects
 from eventing.node.wiring import Wiring, resolve
-from eventing.resources import Problem, load, loaded_place
+from eventing.resources import Problem, Resource, Trigger, load, loaded_place
 
 _WHERE = {
     "BrokerNotFound": ("spec", "broker"),
@@ -93,8 +93,18 @@ def _not_ready(wiring: Wiring, failures: list[str]) -> Iterator[Problem]:
         # Code that does not load is an error; that its functions are missing follows from it.
         if condition.ready or any(failure in condition.message for failure in failures):
             continue
-        place = loaded_place(wiring.resources[identity], _WHERE.get(condition.reason, ()))
+        resource = wiring.resources[identity]
+        if condition.reason == "DeadLetterSinkNotResolved":
+            resource = _owner_of_sink(resource, wiring)
+        place = loaded_place(resource, _WHERE.get(condition.reason, ()))
         yield Problem.at(place, f"{identity} will not be ready: {condition.message}")
+
+
+def _owner_of_sink(resource: Resource, wiring: Wiring) -> Resource:
+    """The broker, where a trigger has its dead-letter sink from there."""
+    if isinstance(resource, Trigger) and resource.dead_letter_sink is None:
+        return wiring.resources.get(resource.broker.identity, resource)
+    return resource
 
 
 def _tell(findings: Findings) -> None:
