@@ -33,7 +33,7 @@ class Call(NamedTuple):
     attempt: int
     trigger: str
     timeout: float | None = None
-    """Seconds from the handler's start; None = the subscriber's own."""
+    """Seconds from the handler's start; the subscriber's own limit counts where it is shorter."""
     ttl: int = 255
     """Brokers the event may still pass through (`knativebrokerttl`), which `event` doesn't show."""
 

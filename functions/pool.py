@@ -75,7 +75,7 @@ class Pool:
         clock: Clock | None = None,
         start_timeout: float = 60.0,
         drain_grace: float = 10.0,
-        max_waiting: int = 10_000,
+        max_waiting: int = 100_000,
         on_change: Callable[["Pool"], None] | None = None,
     ) -> None:
         self.revision = revision
@@ -277,8 +277,7 @@ class Pool:
 
     def _begin(self, member: Member, job: Job, now: float) -> None:
         """The job's handler starts about now: its time runs."""
-        timeout = job.call.timeout
-        job.due = due = now + (self._timeout if timeout is None else timeout)
+        job.due = due = now + self._allowed(job)
         if self._sync or due < member.due:
             member.due = due
         if due < self._wake:
@@ -340,8 +339,12 @@ class Pool:
         self._finish(job, Response(0, reason=self._timed_out(job) if job.cancelled else reason))
 
     def _timed_out(self, job: Job) -> str:
+        return f"timed out after {self._allowed(job):g} s"
+
+    def _allowed(self, job: Job) -> float:
+        """Seconds its handler may take: the function's own limit, or a shorter one of the call."""
         timeout = job.call.timeout
-        return f"timed out after {self._timeout if timeout is None else timeout:g} s"
+        return self._timeout if timeout is None or timeout > self._timeout else timeout
 
     def _by_start(self, member: Member) -> tuple[list[Job], list[Job]]:
         """Its calls, which it then has no longer: those it runs, those it has not begun."""

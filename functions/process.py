@@ -83,8 +83,9 @@ class Spare:
 class Project:
     """The code of one project, imported, and the launcher of its workers.
 
-    `functions` are those its code holds, and those named by `handlers`; `launcher` starts workers
-    of them; `modules` are the third-party modules it imported, for a Spare.
+    `functions` are those its code holds, and those named by `handlers`; `missing` says of handlers
+    that were not found why; `launcher` starts workers of the functions; `modules` are the
+    third-party modules it imported, for a Spare.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Project:
     ) -> None:
         """Use `Project.start`."""
         self.functions: tuple[FunctionFound, ...] = ()
+        self.missing: Mapping[str, str] = {}
         self.modules: tuple[str, ...] = ()
         self._paths = paths
         self._handlers = handlers
@@ -278,6 +280,7 @@ class Project:
     def _take_report(self, report: Mapping[str, Any]) -> None:
         self._roots = tuple(report["roots"])
         self.modules = tuple(report["modules"])
+        self.missing = dict(report["missing"])
         self.functions = tuple(
             FunctionFound(**{**told, "scale": tuple(told["scale"]) if told.get("scale") else None})
             for told in report["functions"]

@@ -6,6 +6,7 @@ at every row.
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections import deque
@@ -24,6 +25,9 @@ GATHER_FROM = 8
 GATHER_SECONDS = 0.001
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
+
+
+_log = logging.getLogger("brokers.embedded")
 
 
 class Request:
@@ -203,7 +207,11 @@ class GroupCommit:
         try:
             self._stored(transaction)
             for request in group:
-                request.committed(transaction)
+                try:
+                    request.committed(transaction)
+                except Exception:
+                    # It is stored all the same, and the others wait for their answers.
+                    _log.exception("broker %r: after a commit", self._storage.broker)
         finally:
             if not moving:
                 self._ready()
@@ -251,6 +259,9 @@ class GroupCommit:
             self._waiting.extendleft(reversed(self._held))
             self._held.clear()
             self._wake()
+        elif not self._busy and not self._waiting:
+            # Nothing is left to find out with whether storage works again: the next request will.
+            self._pause = 0.0
 
     def _rest(self) -> None:
         if self._idle is not None and not self._idle.done() and not self._busy:

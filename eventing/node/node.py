@@ -26,7 +26,7 @@ from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
 from eventing.node.tokens import read_tokens
 from eventing.node.wiring import Condition, Key, Wiring, resolve
-from eventing.resources import Function, Identity, Problem, Resource, load, load_text
+from eventing.resources import Function, Identity, Problem, Resource, load, load_text, loaded_place
 from functions.output_lines import LogLine
 
 log = logging.getLogger("eventing.node")
@@ -101,6 +101,7 @@ class Node:
                 for root, failure in self.projects.failures.items():
                     log.error("%s does not load, its functions are not ready:\n%s", root, failure)
                 await self._rewire(resources)
+            self._tell_found()
             if self.stopping:
                 return
             if ports:
@@ -278,13 +279,38 @@ class Node:
 
     async def _rewire(self, resources: Iterable[Resource], deleted: Key | None = None) -> None:
         resources = list(resources)
-        wiring = resolve(resources, self.projects.discovered, self.projects.failures)
+        projects = self.projects
+        wiring = resolve(resources, projects.discovered, projects.failures, projects.missing)
         before = self.runtime.wiring.conditions
         await self._make_real(wiring, deleted)
         await self.projects.let_go(self.runtime.code_in_use())
         for identity, condition in wiring.conditions.items():
-            if not condition.ready and before.get(identity) != condition:
+            if before.get(identity) == condition:
+                continue
+            if not condition.ready:
                 log.warning("%s is not ready: %s", identity, condition.message)
+            self.activity.publish(
+                {
+                    "record": "condition",
+                    "at": time.time(),
+                    "resource": str(identity),
+                    "ready": condition.ready,
+                    "reason": condition.reason,
+                    "message": condition.message,
+                }
+            )
+
+    def _tell_found(self) -> None:
+        wiring = self.runtime.wiring
+        paths = ", ".join(map(str, self.config.paths))
+        if wiring.resources or wiring.functions:
+            counts = (len(wiring.functions), len(wiring.subscriptions), paths)
+            log.info("%d functions and %d triggers in %s", *counts)
+        elif not self.projects.failures:
+            log.warning(
+                "nothing to run in %s: no YAML with resources, no Python file with a @function",
+                paths,
+            )
 
     async def _load_code(self, new: Iterable[Resource], resources: Iterable[Resource]) -> None:
         """Load what new Functions ask for. Raises InvalidResources where their project does not
@@ -296,6 +322,14 @@ class Node:
         if asking and failed:
             self.projects.failures = before
             raise InvalidResources(Problem.at(asking[0].source, why) for why in failed)
+        missing = self.projects.missing
+        problems = [
+            Problem.at(loaded_place(each, ("spec", "handler")), missing[each.spec.handler])
+            for each in asking
+            if each.spec.handler in missing
+        ]
+        if problems:
+            raise InvalidResources(problems)
 
     async def _make_real(self, wiring: Wiring, deleted: Key | None = None) -> None:
         """Raises OperationError; what is left to do then is tried again by `_mend`."""

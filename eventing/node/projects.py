@@ -88,6 +88,15 @@ class Projects:
         self._generation = 0
 
     @property
+    def missing(self) -> dict[str, str]:
+        """Why handlers that YAML names were not found, by "module:name"."""
+        return {
+            handler: why
+            for loaded in self._loaded.values()
+            for handler, why in loaded.project.missing.items()
+        }
+
+    @property
     def discovered(self) -> list[Discovered]:
         return [each for loaded in self._loaded.values() for each in loaded.discovered]
 
@@ -113,7 +122,7 @@ class Projects:
         for root, origin in wanted.items():
             touched = any(path.is_relative_to(root.resolve()) for path in python)
             if touched or root in self.failures or not self._is_live(origin):
-                await self._load(origin)
+                await self._load(origin, whole=True)
         self._forget_all_but(wanted)
         return list(self.failures.values())
 
@@ -136,7 +145,8 @@ class Projects:
         loaded = self._loaded.get(origin.root)
         return loaded is not None and loaded.origin == origin
 
-    async def _load(self, origin: Origin) -> None:
+    async def _load(self, origin: Origin, *, whole: bool = False) -> None:
+        """`whole`: a version that lacks a handler must not replace one that has it."""
         try:
             project = await Project.start(
                 origin.paths,
@@ -146,6 +156,11 @@ class Projects:
             )
         except (UserError, OperationError) as error:
             self.failures[origin.root] = str(error)
+            self._keep_spare(origin.root)
+            return
+        if whole and project.missing and origin.root in self._loaded:
+            self.failures[origin.root] = "\n".join(project.missing.values())
+            await project.close()
             self._keep_spare(origin.root)
             return
         self.failures.pop(origin.root, None)

@@ -7,14 +7,15 @@ code serves before the old one is drained, a broker closes after all that settle
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from brokers.base import Broker, Subscription
 from brokers.embedded import EmbeddedBroker
-from eventing.errors import OperationError
+from eventing.errors import OperationError, StorageError
+from eventing.event import Event
 from eventing.node.activity import Activity, ObservedRouter
 from eventing.node.wiring import (
     Code,
@@ -61,6 +62,19 @@ class RunningTrigger:
     plan: TriggerPlan
     subscription: Subscription
     dispatcher: Dispatcher | None = None
+
+
+class UnopenedBroker:
+    """Stands for a broker whose storage can't be opened: senders are told to come again (503),
+    not that there is no such broker."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def publish(self, events: Sequence[Event]) -> "asyncio.Future[list[int]]":
+        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        future.set_exception(StorageError(self._message))
+        return future
 
 
 class Runtime:
@@ -130,8 +144,13 @@ class Runtime:
             if running.dispatcher is not None:
                 running.dispatcher.observer = self._activity if on else None
 
-    def find_broker(self, namespace: str, name: str) -> Broker | None:
-        return self.brokers.get(f"{namespace}/{name}")
+    def find_broker(self, namespace: str, name: str) -> "Broker | UnopenedBroker | None":
+        """The broker that takes events for the ingress; None where there is none of the name."""
+        key = f"{namespace}/{name}"
+        broker = self.brokers.get(key)
+        if broker is None and key in self.faults:
+            return UnopenedBroker(self.faults[key].message)
+        return broker
 
     def unrouted(self, broker: Key) -> int:
         """Events of the broker that no trigger wanted, since the wiring last changed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +25,7 @@ class HttpServer:
     """Serves one ASGI app on one socket until it is closed.
 
     `url` and `port` are known after `start`, port 0 resolved. `option` names the command line's
-    option for the port in errors; `protocol` makes the protocol of each connection.
+    option for the port, and so for the host, in errors. `protocol` makes each connection's.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class HttpServer:
             sock.bind((self.host, self.port))
         except OSError as error:
             sock.close()
+            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            option = self._option if taken else self._option.replace("port", "host")
             raise UserError(
                 f"can't listen on {self.host}:{self.port}: {error.strerror}; "
-                f"choose another with {self._option}"
+                f"choose another with {option}"
             ) from error
         sock.setblocking(False)
         self.port = sock.getsockname()[1]

@@ -145,8 +145,9 @@ class Host:
         self._node = node = Node(config)
         self._speed = speed
         await node.start(ports=False)
-        if node.projects.failures:
-            raise UserError("\n".join(node.projects.failures.values()))
+        problems = [*node.projects.failures.values(), *node.projects.missing.values()]
+        if problems:
+            raise UserError("\n".join(problems))
         if node.readiness():
             raise OperationError(node.readiness())
         await self._hurry(node)

@@ -41,6 +41,9 @@ Key = str
 DEFAULT_BROKER = "default/default"
 """There without being declared, so that one function and one trigger are enough to begin with."""
 
+HANDLER_NOT_FOUND = "HandlerNotFound"
+"""The reason of a Function whose handler no project has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -173,13 +176,15 @@ def resolve(
     resources: Iterable[Resource],
     discovered: Iterable[Discovered] = (),
     failures: Mapping[Path, str] | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> Wiring:
     """What to run for these resources and functions.
 
-    `failures` says of projects whose code did not load why. Resources are taken as valid (see
-    eventing/node/checks.py); what is not there, or not usable, makes those that need it NotReady.
+    `failures` says of projects whose code did not load why, `missing` of handlers that YAML names
+    and no project has. Resources are taken as valid (see eventing/node/checks.py); what is not
+    there, or not usable, makes those that need it NotReady.
     """
-    return _Resolution(resources, discovered, failures or {}).wiring()
+    return _Resolution(resources, discovered, failures or {}, missing or {}).wiring()
 
 
 class _Resolution:
@@ -188,12 +193,15 @@ class _Resolution:
         resources: Iterable[Resource],
         discovered: Iterable[Discovered],
         failures: Mapping[Path, str],
+        missing: Mapping[str, str],
     ) -> None:
         self.resources = {resource.identity: resource for resource in resources}
         self.found = tuple(discovered)
         self.discovered: dict[Key, Discovered] = {}
         self.ambiguous: dict[Key, str] = {}
-        self.failures = failures
+        # The first line says what and where; the log has the rest.
+        self.failures = "; ".join(why.partition("\n")[0] for why in failures.values())
+        self.missing = missing
         self.conditions: dict[Identity, Condition] = {}
         self.brokers: dict[Key, BrokerPlan] = {}
         self.functions: dict[Key, FunctionPlan] = {}
@@ -287,11 +295,13 @@ class _Resolution:
         found = self._found(function)
         if found is not None:
             return found
-        handler = function.spec.handler
+        handler = function.spec.handler or ""
+        if handler in self.missing:
+            raise _NotReady(HANDLER_NOT_FOUND, self.missing[handler])
         if self.failures:
-            raise _NotReady("LoadFailed", "; ".join(self.failures.values()))
+            raise _NotReady("LoadFailed", self.failures)
         raise _NotReady(
-            "HandlerNotFound",
+            HANDLER_NOT_FOUND,
             f"no handler {handler} was found; it is module:function, seen from the folder that "
             "'eventing up' was given",
         )
@@ -435,7 +445,7 @@ class _Resolution:
         if reference.kind == "Function" and key in self.ambiguous:
             return self.ambiguous[key]
         if reference.kind == "Function" and self.failures:
-            return f"there is no {reference}; {'; '.join(self.failures.values())}"
+            return f"there is no {reference}; {self.failures}"
         if reference.kind not in ("Function", "Broker", "EventTransform"):
             return (
                 f"{reference} can't be reached: events go to a Function, a Broker, an "

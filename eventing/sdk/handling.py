@@ -56,7 +56,8 @@ class _Handling:
         if not self._signature.wants_context:
             return None
         identity = self._identity
-        timeout = identity.timeout if call.timeout is None else call.timeout
+        limits = [each for each in (identity.timeout, call.timeout) if each is not None]
+        timeout = min(limits, default=None)
         return Context(
             call.attempt,
             call.trigger,

@@ -70,10 +70,12 @@ class Handler:
 
 @dataclass(slots=True)
 class Project:
-    """What `load` found. `modules` are the third-party modules the project imported, in order."""
+    """What `load` found. `modules` are the third-party modules the project imported, in order;
+    `missing` says of addresses that were asked for and lead nowhere why."""
 
     roots: list[str] = field(default_factory=list)
     handlers: dict[str, Handler] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
 
     def handler(self, address: str) -> Handler:
@@ -87,7 +89,8 @@ def load(paths: Iterable[str], addresses: Iterable[str] = ()) -> Project:
     """Import what `paths` hold (see eventing.sdk.discovery) and the handlers named by `addresses`.
 
     The project's folders go to the front of sys.path, so its packages win over everything
-    installed. Raises UserError, for everything the user's code can do wrong when imported.
+    installed. Raises UserError, for everything the user's code can do wrong when imported; what is
+    wrong with an address is told in `missing`.
     """
     given = [Path(path) for path in paths]
     files = discovery.source_files(given)
@@ -103,7 +106,11 @@ def load(paths: Iterable[str], addresses: Iterable[str] = ()) -> Project:
             for handler in _handlers_in(module, file):
                 _add(project, handler)
         for address in addresses:
-            project.handler(address)
+            try:
+                project.handler(address)
+            except UserError as error:
+                # One wrong address must not take the other functions along.
+                project.missing[address] = str(error)
     finally:
         sys.dont_write_bytecode = keep
     project.modules = _third_party()

@@ -120,6 +120,7 @@ class Zygote:
             LOADED,
             {
                 "functions": [handler.report() for handler in self.project.handlers.values()],
+                "missing": self.project.missing,
                 "modules": self.project.modules,
                 "roots": self.project.roots,
                 "threads": lasting_threads(),

@@ -35,7 +35,7 @@ def read_blocks(file: Path) -> list[Block]:
             if line.startswith(_FENCE):
                 opened, body = (number, line.removeprefix(_FENCE)), []
         elif line == _FENCE:
-            language, *words = opened[1].split()
+            language, *words = opened[1].split() or [""]
             assert all("=" in word for word in words), f"{file}:{opened[0]}: {opened[1]}"
             settings = dict(word.split("=", 1) for word in words)
             text = "\n".join([*body, ""])

@@ -138,7 +138,7 @@ def test_a_function_whose_handler_is_not_there_is_refused_and_the_others_go_on(
     text = textwrap.dedent(FUNCTION).split("---")[0].replace("app:tell", "app:nowhere")
     status, told = node.ask("POST", "/api/v1/resources?file=mine.yaml", text.encode())
     assert status == 400
-    assert told["error"].startswith("mine.yaml:2:1: handler 'app:nowhere'")
+    assert told["error"].startswith("mine.yaml:6:12: handler 'app:nowhere'")
     node.apply(TRIGGER)
     assert answer(node, tmp_path / "out", "1") == "no word"
     node.stop()

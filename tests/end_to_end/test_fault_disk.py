@@ -153,11 +153,6 @@ def test_killed_on_a_full_disk_it_starts_again_and_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    reason="after a commit failed with nothing left to settle, the broker never looks at the disk"
-    " again: Upkeep._tick returns while the broker is faulty, and refused events never commit",
-)
 def test_a_broker_nobody_reads_from_takes_events_again_when_space_returns(
     tmp_path: Path, disk: Path, journal: Journal
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ import pytest
 from chain import Journal, write_chain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from node_process import NodeProcess, wait_for
+from node_process import NodeProcess, wait_for, write_project
 
 SETTINGS = settings(
     max_examples=150,
@@ -317,3 +318,19 @@ def test_any_yaml_that_is_applied_is_taken_or_refused_with_its_place(
     if answer[0] == 400 and "problems" in (told := json.loads(answer[1])):
         for problem in told["problems"]:
             assert problem.startswith("test.yaml"), problem
+
+
+def test_a_broker_whose_storage_can_not_be_opened_asks_senders_to_come_again(
+    tmp_path: Path,
+) -> None:
+    project = write_project(tmp_path / "project", {"empty.yaml": ""})
+    database = tmp_path / "data" / "brokers" / "default" / "default.db"
+    database.parent.mkdir(parents=True)
+    database.write_bytes(b"no database at all" * 1000)
+    node = NodeProcess(project, data=tmp_path / "data", log=tmp_path / "node.log")
+    try:
+        node.start(ready=False)
+        assert node.post("any", "1") == 503
+        assert node.ask("GET", "/readyz")[0] == 503
+    finally:
+        node.kill()

@@ -165,6 +165,20 @@ def test_a_file_that_does_not_load_keeps_the_old_version_and_shows_why(
     assert answer(node, out, "2") == "old"
 
 
+def test_a_version_without_the_handler_that_yaml_names_does_not_replace_one_with_it(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    before = reloads(node)
+    (project / "named.yaml").write_text(
+        "apiVersion: functions/v1\nkind: Function\nmetadata: {name: tell}\n"
+        "spec: {handler: app:tell}\n"
+    )
+    wait_for(lambda: reloads(node) > before, "the Function is live")
+    save(project / "app.py", "def tell", "def told")
+    wait_for(lambda: "has no 'tell'" in reload_error(node), "the error names the handler")
+    assert answer(node, tmp_path / "out", "1") == "old"
+
+
 def test_a_new_file_brings_a_new_function(node: NodeProcess, project: Path, tmp_path: Path) -> None:
     before = reloads(node)
     write_project(

@@ -159,10 +159,13 @@ def test_a_file_named_like_an_imported_module_is_refused(tmp_path):
         ("app:VALUE", "'VALUE' is a int, no function"),
     ],
 )
-def test_a_wrong_address_is_told(tmp_path, handler, expected):
-    message = refusal(tmp_path, NOTHING + "\nVALUE = 1\n", handlers=[handler])
-    assert handler in message
-    assert expected in message
+def test_a_wrong_address_is_told_and_takes_no_other_function_along(tmp_path, handler, expected):
+    write(tmp_path, {"app.py": NOTHING + "\nVALUE = 1\n"})
+    project = start(tmp_path, handlers=[handler])
+    assert list(project.missing) == [handler]
+    assert handler in project.missing[handler]
+    assert expected in project.missing[handler]
+    assert [found.name for found in project.functions] == ["nothing"]
 
 
 def test_what_is_no_python_is_refused(tmp_path):

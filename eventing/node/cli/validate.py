@@ -14,7 +14,7 @@ from eventing.node.cli import terminal
 from eventing.node.cli.places import near
 from eventing.node.cli.shared_options import with_output
 from eventing.node.projects import Projects
-from eventing.node.wiring import Wiring, resolve
+from eventing.node.wiring import HANDLER_NOT_FOUND, Wiring, resolve
 from eventing.resources import Problem, Resource, Trigger, load, loaded_place
 
 _WHERE = {
@@ -83,21 +83,33 @@ async def _find(paths: tuple[Path, ...]) -> Findings:
     findings.code += projects.failures.values()
     findings.functions = len(discovered)
     if not findings.errors:
-        wiring = resolve(loaded.resources, discovered, projects.failures)
+        wiring = resolve(loaded.resources, discovered, projects.failures, projects.missing)
         findings.warnings += _not_ready(wiring, findings.code)
+        findings.errors += _missing_handlers(wiring)
     return findings
 
 
 def _not_ready(wiring: Wiring, failures: list[str]) -> Iterator[Problem]:
     for identity, condition in wiring.conditions.items():
         # Code that does not load is an error; that its functions are missing follows from it.
-        if condition.ready or any(failure in condition.message for failure in failures):
+        if (
+            condition.ready
+            or condition.reason == HANDLER_NOT_FOUND
+            or any(failure.partition("\n")[0] in condition.message for failure in failures)
+        ):
             continue
         resource = wiring.resources[identity]
         if condition.reason == "DeadLetterSinkNotResolved":
             resource = _owner_of_sink(resource, wiring)
         place = loaded_place(resource, _WHERE.get(condition.reason, ()))
         yield Problem.at(place, f"{identity} will not be ready: {condition.message}")
+
+
+def _missing_handlers(wiring: Wiring) -> Iterator[Problem]:
+    for identity, condition in wiring.conditions.items():
+        if condition.reason == HANDLER_NOT_FOUND:
+            place = loaded_place(wiring.resources[identity], ("spec", "handler"))
+            yield Problem.at(place, condition.message)
 
 
 def _owner_of_sink(resource: Resource, wiring: Wiring) -> Resource:
