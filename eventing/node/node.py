@@ -304,8 +304,15 @@ class Node:
         wiring = self.runtime.wiring
         paths = ", ".join(map(str, self.config.paths))
         if wiring.resources or wiring.functions:
-            counts = (len(wiring.functions), len(wiring.subscriptions), paths)
-            log.info("%d functions and %d triggers in %s", *counts)
+            functions, triggers = len(wiring.functions), len(wiring.subscriptions)
+            log.info(
+                "%d function%s and %d trigger%s in %s",
+                functions,
+                "" if functions == 1 else "s",
+                triggers,
+                "" if triggers == 1 else "s",
+                paths,
+            )
         elif not self.projects.failures:
             log.warning(
                 "nothing to run in %s: no YAML with resources, no Python file with a @function",

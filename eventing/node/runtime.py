@@ -35,7 +35,7 @@ from triggers.dispatcher import Dispatcher, Route
 from triggers.filter_index import FilterIndex
 from triggers.http_address import Address
 from triggers.http_client import HttpClient
-from triggers.http_target import HttpTarget
+from triggers.http_target import DEFAULT_TIMEOUT, HttpTarget
 from triggers.transform_target import TransformTarget
 
 log = logging.getLogger("eventing.node")
@@ -358,7 +358,12 @@ class Runtime:
                 return self.pools.get(destination.name)
             case "uri":
                 address = Address.parse(destination.name)
-                return HttpTarget(address, format=destination.format, client=self._client)
+                return HttpTarget(
+                    address,
+                    client=self._client,
+                    format=destination.format,
+                    timeout=destination.timeout or DEFAULT_TIMEOUT,
+                )
             case "broker":
                 broker = self.brokers.get(destination.name)
                 return BrokerTarget(broker) if broker is not None else None

@@ -91,12 +91,14 @@ class Discovered:
 class Destination:
     """Where events go: `kind` tells how to read `name` (a key, or an absolute URI).
 
-    `format` forces the HTTP encoding of a URI.
+    `format` forces the HTTP encoding of a URI; `timeout` are the seconds it has to answer where the
+    delivery names none, None = the client's own.
     """
 
     kind: Literal["function", "uri", "broker", "transform"]
     name: str
     format: Literal["binary", "json"] | None = None
+    timeout: float | None = None
 
     def __str__(self) -> str:
         """For dead letters and people: without the credentials a URI may hold."""
@@ -208,7 +210,7 @@ class _Resolution:
         self.transforms: dict[Key, TransformPlan] = {}
         self.triggers: dict[Key, TriggerPlan] = {}
         self.subscriptions: dict[Key, Key] = {}
-        self.remotes: dict[Key, str] = {}
+        self.remotes: dict[Key, Function] = {}
 
     def wiring(self) -> Wiring:
         self.brokers[DEFAULT_BROKER] = BrokerPlan(DEFAULT_BROKER, Limits())
@@ -286,7 +288,7 @@ class _Resolution:
         key = _key(function)
         environment = self._environment(function)
         if function.spec.uri is not None:
-            self.remotes[key] = function.spec.uri
+            self.remotes[key] = function
             return
         found = self._handler(function)
         self.functions[key] = _function_plan(key, found, function, environment)
@@ -420,10 +422,11 @@ class _Resolution:
         key = f"{reference.namespace}/{reference.name}"
         match reference.kind:
             case "Function" if key in self.remotes:
-                address = self.remotes[key]
+                function = self.remotes[key]
+                address = function.spec.uri or ""
                 if target.uri is not None:
                     address = urljoin(address, target.uri)
-                return _address(address, reason, format)
+                return replace(_address(address, reason, format), timeout=function.timeout)
             case "Function" if key in self.functions:
                 found = Destination("function", key)
             case "Broker" if key in self.brokers:

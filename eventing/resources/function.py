@@ -33,8 +33,6 @@ from eventing.resources.scaling import (
 DEFAULT_TIMEOUT = 30.0
 """Seconds."""
 
-DEFAULT_CONCURRENCY = 1
-
 
 class FunctionMetadata(Metadata):
     name: LabelName = Field(description="Unique among the functions of its namespace.")
@@ -103,7 +101,9 @@ class FunctionSpec(Model):
         default=None, description="Of one call, from the handler's start; PT30S where left out."
     )
     concurrency: Count | None = Field(
-        default=None, description="Calls in flight in one worker; 1 where left out, 0 = no limit."
+        default=None,
+        description="Calls in flight in one worker of an async handler; 100 where left out or 0. "
+        "A sync handler serves one at a time whatever it says.",
     )
     scale: ScaleSpec | None = None
     resources: Resources | None = None
@@ -152,11 +152,6 @@ class Function(Resource):
         return DEFAULT_TIMEOUT if self.spec.timeout is None else parse_duration(self.spec.timeout)
 
     @property
-    def concurrency(self) -> int:
-        """Calls in flight in one worker; 0 = no limit."""
-        return DEFAULT_CONCURRENCY if self.spec.concurrency is None else self.spec.concurrency
-
-    @property
     def memory(self) -> int | None:
         """Bytes of resident memory a worker may take; None = no limit."""
         memory = self.spec.resources.memory if self.spec.resources else None
@@ -198,7 +193,7 @@ class Function(Resource):
     def without_effect(self) -> Iterator[Fault]:
         yield from annotations_without_effect(self.metadata.annotations or {})
         if self.spec.uri is not None:
-            for name in ("scale", "resources", "env"):
+            for name in ("concurrency", "scale", "resources", "env"):
                 if getattr(self.spec, name) is not None:
                     yield ("spec", name), "has no effect on a function that runs elsewhere (uri)"
 

@@ -33,14 +33,14 @@ def complaints(rest: str, annotations: str = "") -> list[str]:
 
 def test_a_handler_is_all_it_needs() -> None:
     plain = function()
-    assert (plain.timeout, plain.concurrency, plain.memory) == (30.0, 1, None)
+    assert (plain.timeout, plain.spec.concurrency, plain.memory) == (30.0, None, None)
     assert plain.scaling.given() == {}
     assert plain.env == {}
 
 
 def test_values_are_read_in_seconds_and_bytes() -> None:
     set_ = function("  timeout: PT1M\n  concurrency: 0\n  resources: {memory: 256Mi}\n")
-    assert (set_.timeout, set_.concurrency, set_.memory) == (60.0, 0, 256 << 20)
+    assert (set_.timeout, set_.spec.concurrency, set_.memory) == (60.0, 0, 256 << 20)
 
 
 def test_memory_may_be_a_plain_number() -> None:

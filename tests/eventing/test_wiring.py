@@ -211,13 +211,13 @@ def test_a_function_elsewhere_is_called_at_its_uri_and_paths_join_it():
     apiVersion: functions/v1
     kind: Function
     metadata: {name: remote}
-    spec: {uri: "http://host:9000/base/"}
+    spec: {uri: "http://host:9000/base/", timeout: PT7S}
     ---
     """
     subscriber = "{ref: {kind: Function, name: remote}, uri: events}"
     wiring = wired(dedent(function) + trigger(subscriber=subscriber))
     destination = wiring.triggers["default/t"].destination
-    assert destination == Destination("uri", "http://host:9000/base/events")
+    assert destination == Destination("uri", "http://host:9000/base/events", timeout=7.0)
 
 
 def transform(name: str, sink: str) -> str:
