@@ -19,11 +19,11 @@ from eventing.http_encoding import (
     encode_http_binary,
     encode_http_structured,
 )
+from eventing.trace_context import trace_headers
 from functions.base import Call, Response
 from triggers.http_address import Address
 from triggers.http_client import HttpClient
 from triggers.http_exchange import KEPT, Answer, Request
-from triggers.http_trace import trace_headers
 
 MALFORMED_REPLY = 502
 """The status of an attempt whose answer was 200 with an event that is none: it is retried."""

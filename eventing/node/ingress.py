@@ -4,7 +4,6 @@ A raw ASGI app, for every event passes here.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
@@ -26,6 +25,7 @@ from eventing.node.ingress_answers import (
     answer_to,
     refuse,
 )
+from eventing.trace_context import trace_extensions
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -149,7 +149,9 @@ class Ingress:
             ttl = attributes.get("knativebrokerttl")
             attributes["knativebrokerttl"] = INITIAL_TTL if ttl is None else _lowered(ttl)
         if b"traceparent" in header_map:
-            _continue_trace(events, headers)
+            for event in events:
+                if "traceparent" not in event.attributes:
+                    event.attributes.update(trace_extensions(headers))
         return events
 
     def _admit(self, method: str, path: str, header_list: Headers) -> "tuple[Publishes, HeaderMap]":
@@ -284,30 +286,6 @@ def _lowered(ttl: str) -> str:
             "leave the attribute out"
         )
     return str(left)
-
-
-_TRACEPARENT: Final = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-).fullmatch
-
-
-def _continue_trace(events: Sequence[Event], headers: Headers) -> None:
-    """Let the events carry the trace the request is part of, in place as above.
-
-    A malformed header is dropped, as W3C Trace Context asks.
-    """
-    traceparents = [value for name, value in headers if name == b"traceparent"]
-    if len(traceparents) != 1 or _TRACEPARENT(traceparents[0]) is None:
-        return
-    traceparent = traceparents[0].decode()
-    states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
-    tracestate = ",".join(states)
-    for event in events:
-        if "traceparent" in event.attributes:
-            continue
-        event.attributes["traceparent"] = traceparent
-        if tracestate and tracestate.isascii():
-            event.attributes["tracestate"] = tracestate
 
 
 async def _decline(scope_type: str, receive: Receive, send: Send) -> None:

@@ -1,11 +1,11 @@
-"""The trace an event is part of, as the headers of W3C Trace Context (level 1).
+"""The trace an event is part of: W3C Trace Context (level 1) in headers and in extensions.
 
-CloudEvents' distributed tracing extension keeps it in `traceparent` and `tracestate`; subscribers
-that are instrumented look for it in the headers of these names alone.
+CloudEvents' distributed tracing extension keeps it in `traceparent` and `tracestate`; HTTP peers
+that are instrumented look for it in the headers of these names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _IDS = "(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _PARENT = re.compile(f"00-{_IDS}|(?!00|ff)[0-9a-f]{{2}}-{_IDS}(?:-[!-~]*)?").fullmatch
@@ -28,6 +28,21 @@ def trace_headers(attributes: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     if state and _is_state(state):
         headers.append((b"tracestate", state.encode()))
     return headers
+
+
+def trace_extensions(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The extensions for a message with these headers (names in lower case): none where
+    `traceparent` is missing, given twice or invalid, as section 4.3 asks, and no `tracestate` that
+    is invalid."""
+    parents = [value for name, value in headers if name == b"traceparent"]
+    parent = parents[0].decode("latin-1") if len(parents) == 1 else ""
+    if _PARENT(parent) is None:
+        return {}
+    # Several headers are one list (section 3.3.1.1).
+    state = b",".join(value for name, value in headers if name == b"tracestate").decode("latin-1")
+    if state and _is_state(state):
+        return {"traceparent": parent, "tracestate": state}
+    return {"traceparent": parent}
 
 
 def _is_state(value: str) -> bool:

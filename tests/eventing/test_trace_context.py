@@ -1,4 +1,4 @@
-"""The trace of an event as headers: what is passed on, and what is dropped as invalid."""
+"""The trace of an event as headers and back: what is passed on, what is dropped as invalid."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers.http_trace import trace_headers
+from eventing.trace_context import trace_extensions, trace_headers
 
 IDS = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
 PARENT = f"00-{IDS}-01"
@@ -93,3 +93,33 @@ def test_an_invalid_tracestate_is_dropped_alone(state: str) -> None:
 def test_no_value_brings_a_header_that_is_none(end: str, state: str) -> None:
     for _, value in trace_headers({"traceparent": f"cc-{IDS}-01{end}", "tracestate": state}):
         assert re.fullmatch(rb"[\t -~]+", value)
+
+
+def test_headers_become_extensions_again() -> None:
+    attributes = {"traceparent": PARENT, "tracestate": "a=1,b=2"}
+    assert trace_extensions(trace_headers(attributes)) == attributes
+
+
+def test_several_tracestate_headers_are_one_list() -> None:
+    headers = [(b"traceparent", PARENT.encode()), (b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
+    assert trace_extensions(headers)["tracestate"] == "a=1,b=2"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"traceparent", b"nonsense")],
+        [(b"traceparent", PARENT.encode())] * 2,
+        [(b"tracestate", b"a=1")],
+        [(b"traceparent", b"\xff")],
+    ],
+    ids=["none", "malformed", "twice", "state alone", "no text"],
+)
+def test_a_trace_that_is_none_adds_nothing(headers: list[tuple[bytes, bytes]]) -> None:
+    assert trace_extensions(headers) == {}
+
+
+def test_a_malformed_state_is_dropped_alone() -> None:
+    headers = [(b"traceparent", PARENT.encode()), (b"tracestate", b"\xff=")]
+    assert trace_extensions(headers) == {"traceparent": PARENT}
