@@ -13,6 +13,7 @@ from functions.base import Response
 
 TTL_ATTRIBUTE = "knativebrokerttl"
 DEFAULT_TTL = 255
+_FRESH = str(DEFAULT_TTL)
 MAX_ERROR_DATA = 768
 """Bytes of an answer's body that are kept: 1,024 characters once encoded in base64."""
 MAX_BACKOFF = 30 * 24 * 3600.0
@@ -112,8 +113,11 @@ def _with_sink_failure(failure: Failure, response: Response) -> Failure:
 
 def time_to_live(event: Event) -> int:
     """Brokers an event of the log may still pass through."""
+    ttl = event.attributes.get(TTL_ATTRIBUTE)
+    if ttl is None or ttl == _FRESH:
+        return DEFAULT_TTL
     try:
-        return int(event.attributes.get(TTL_ATTRIBUTE, DEFAULT_TTL))
+        return int(ttl)
     except ValueError:
         return DEFAULT_TTL
 

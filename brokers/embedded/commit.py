@@ -22,7 +22,7 @@ GROUP_REQUESTS = 512
 CHECKPOINT_BYTES = 8 << 20
 GATHER_FROM = 8
 """Requests in a group from which on the next group is given time to gather."""
-GATHER_SECONDS = 0.001
+GATHER_SECONDS = 0.002
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
 
@@ -118,9 +118,9 @@ class GroupCommit:
     def _wake(self) -> None:
         """Start a group: at once where little is going on, a moment later under load.
 
-        Those answered by one commit ask again within a millisecond. Without the moment the first
-        of them would have a commit to itself, and the others wait for it; a commit costs as much
-        as storing twenty events.
+        Those answered by one commit ask again within a millisecond or two. Without the moment the
+        first of them would have a commit to itself, and the others wait for it; a commit costs as
+        much as storing twenty events.
         """
         if self._busy or self._scheduled:
             return

@@ -57,22 +57,22 @@ class Activity:
     def __init__(self, on_listening: Callable[[bool], None]) -> None:
         self._listeners: set[Listener] = set()
         self._on_listening = on_listening
-
-    @property
-    def listening(self) -> bool:
-        return bool(self._listeners)
+        self.listening = False
+        """Whether anybody reads; a plain attribute, for every event asks."""
 
     @contextmanager
     def listen(self) -> Iterator[Listener]:
         listener = Listener()
         self._listeners.add(listener)
         if len(self._listeners) == 1:
+            self.listening = True
             self._on_listening(True)
         try:
             yield listener
         finally:
             self._listeners.discard(listener)
             if not self._listeners:
+                self.listening = False
                 self._on_listening(False)
 
     def publish(self, record: Record) -> None:

@@ -92,7 +92,9 @@ class IngressProtocol(HttpToolsProtocol):
                 stored = self._ingress.accept(self.url.decode("ascii"), self.headers, self._body)
             if stored is not None:
                 self._body = b""
-                self.cycle = self._storing = _Storing()  # type: ignore[assignment]
+                # The same one again: a connection has one request at a time on the short way.
+                self._storing.response_complete = False
+                self.cycle = self._storing  # type: ignore[assignment]
                 stored.add_done_callback(self._stored)
                 return
             self._go_long()
