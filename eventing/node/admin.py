@@ -7,7 +7,7 @@ excepted (admin_guard.py).
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -22,9 +22,11 @@ from brokers.base import Broker, DeadLetter
 from eventing.errors import BrokerFull, OperationError, UserError
 from eventing.event import Event, validate_event
 from eventing.json_format import decode_object, encode_object
+from eventing.node.activity import identity
 from eventing.node.admin_guard import AdminGuard, is_loopback
 from eventing.node.explain import explain
 from eventing.node.inventory import inventory
+from eventing.node.log_store import line_document
 from eventing.node.node import InvalidResources, Node
 from eventing.node.wiring import DEFAULT_BROKER, Key
 from eventing.resources import Identity
@@ -32,8 +34,6 @@ from eventing.resources import Identity
 MAX_BODY = 64 << 20
 HEARTBEAT = 15.0
 """Seconds without a record after which a stream sends an empty line, to notice a reader's end."""
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def admin_app(node: Node) -> Starlette:
@@ -247,21 +247,7 @@ class _Api:
         count = _number(query.get("lines", "200"), "lines")
         function = query.get("function", "")
         lines = self._node.logs.lines(function, count)
-        return _json(
-            {
-                "items": [
-                    {
-                        "at": line.at,
-                        "function": line.function,
-                        "stream": line.stream,
-                        "level": line.level,
-                        "event": {"id": line.event_id, "source": line.event_source},
-                        "text": line.text,
-                    }
-                    for line in lines
-                ]
-            }
-        )
+        return _json({"items": [line_document(line) for line in lines]})
 
     def _broker(self, request: Request) -> tuple[Key, Broker]:
         key = f"{request.path_params['namespace']}/{request.path_params['broker']}"
@@ -272,16 +258,11 @@ class _Api:
 
 
 def _summary(broker: Key, letter: DeadLetter) -> dict[str, Any]:
-    attributes = letter.event.attributes
     return {
         "id": letter.id,
         "broker": broker,
         "trigger": letter.trigger,
-        "event": {
-            name: attributes[name]
-            for name in ("id", "source", "type", "subject")
-            if name in attributes
-        },
+        "event": identity(letter.event),
         "destination": letter.failure.destination,
         "code": letter.failure.code,
         "reason": letter.failure.reason,

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from functions.output_lines import LogLine
 
@@ -41,3 +42,15 @@ class LogStore:
         for index, line in enumerate(lines):
             if index >= skipped:
                 yield line
+
+
+def line_document(line: LogLine) -> dict[str, Any]:
+    """A line in plain JSON values, as the admin API and the activity record tell it."""
+    return {
+        "at": line.at,
+        "function": line.function,
+        "stream": line.stream,
+        "level": line.level,
+        "event": {"id": line.event_id, "source": line.event_source},
+        "text": line.text,
+    }

@@ -20,7 +20,7 @@ from eventing.node.config import NodeConfig
 from eventing.node.data_folder import DataFolder
 from eventing.node.ingress import Ingress
 from eventing.node.ingress_protocol import IngressProtocol
-from eventing.node.log_store import LogStore
+from eventing.node.log_store import LogStore, line_document
 from eventing.node.projects import Projects
 from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
@@ -350,17 +350,7 @@ class Node:
     def _log_line(self, line: LogLine) -> None:
         self.logs.add(line)
         if self.activity.listening:
-            self.activity.publish(
-                {
-                    "record": "log",
-                    "at": line.at,
-                    "function": line.function,
-                    "stream": line.stream,
-                    "level": line.level,
-                    "event": {"id": line.event_id, "source": line.event_source},
-                    "text": line.text,
-                }
-            )
+            self.activity.publish({"record": "log"} | line_document(line))
 
     async def _serve(self) -> None:
         from eventing.node.admin import admin_app
