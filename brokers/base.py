@@ -17,6 +17,21 @@ Stage = Literal["subscriber", "dead_letter"]
 
 
 @dataclass(frozen=True, slots=True)
+class At:
+    """A moment of the log, in Unix seconds: before the first event stored at or after it."""
+
+    seconds: float
+
+
+Place = int | At
+"""Where to begin or end in the log: at a position, or at a moment.
+
+Positions are integers from 1 up that rise in the order of storing: over the whole log, or, where
+an engine divides the log into partitions, within each. A place to begin with is inclusive, and so
+is a position to end with; a moment to end with is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why the last attempt failed, as the dead-letter attributes tell it.
 
@@ -105,11 +120,14 @@ class Stored:
 class Limits:
     """What a broker may keep. Retention never removes what a subscription still needs.
 
+    Kafka's topics are the exception: there the topic's own retention counts (docs/kafka.md).
+
     retention_age: seconds an event stays for replay after everyone has settled it.
     retention_bytes: bytes of log above which the oldest settled events go.
     max_bytes: bytes of storage above which `publish` raises BrokerFull; None = no limit.
     max_backlog: events waiting for the slowest subscription above which it does; None = no limit.
-    min_free_bytes: free bytes the file system must keep; below, `publish` raises BrokerFull.
+    min_free_bytes: free bytes the file system must keep; below, `publish` raises BrokerFull;
+    without effect where an engine stores.
     """
 
     retention_age: float = 7 * 24 * 3600.0
@@ -122,18 +140,21 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class SubscriptionStats:
     """`lag` = events of the log not yet settled by it (an upper bound: events that its filter
-    will refuse count until they are read), `in_flight` handed out, `retrying` waiting for their
-    time, `dead` letters kept."""
+    will refuse count until they are read, and so do an engine's own records), `in_flight` handed
+    out by this node, `retrying` waiting for their time, `dead` letters kept; `share` = those of
+    the lag that fall to this node, all of them where it is alone."""
 
     lag: int
     in_flight: int
     retrying: int
     dead: int
+    share: int
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerStats:
-    """`head` is the newest event's position, 0 for an empty log; `bytes` what the log takes."""
+    """`head` is the newest event's position, 0 for an empty log; `events` how many the log holds
+    (an upper bound where an engine counts records of its own); `bytes` what it takes."""
 
     head: int
     events: int
@@ -167,30 +188,43 @@ class Subscription(Protocol):
 
         Resolves once durable, to the positions of each outcome's replies. A storage fault does
         not lose them: the broker holds them and tries again until it is closed. An outcome of a
-        delivery that is not in flight here any more (settled before, forgotten by `detach`) is
-        passed over with its replies. Raises (through the future) UserError, and then settles
-        nothing, where a reply can't be stored whatever happens.
+        delivery that is not in flight here any more (settled before, forgotten by `detach`, taken
+        over by another node) is passed over with its replies. Raises (through the future)
+        UserError, and then settles nothing, where a reply can't be stored whatever happens.
         """
 
-    async def replay(self, start: int, end: int | None = None) -> int:
-        """Hand out again the events at positions start..end (inclusive; None = the head) that its
-        filter accepts, as fresh deliveries; durable before it returns. What it has not settled
+    async def replay(self, start: Place, end: Place | None = None) -> int:
+        """Hand out again the events from `start` to `end` (None = the head) that its filter
+        accepts, as fresh deliveries; durable before it returns. What it has not settled
         yet is on its way anyway: neither doubled nor counted. Returns how many."""
 
 
 class Broker(Protocol):
-    """Where events live. All methods are called on the event loop of the node."""
+    """Where events live. All methods are called on the event loop of the node.
+
+    Where an engine keeps them, several nodes have a broker of this name open at once, and share
+    its subscriptions: a delivery is handed out on one node at a time, and those of a node that
+    vanished are handed out on another within seconds.
+    """
 
     name: str
 
+    @property
+    def fault(self) -> str:
+        """Why events can't be stored now, with the remedy; empty while they can."""
+
     async def start(self) -> None:
-        """Open storage and recover. Raises StorageError with the reason and the remedy."""
+        """Open storage and recover. Raises StorageError with the reason and the remedy, and leaves
+        nothing open then."""
 
     async def close(self) -> None:
         """Settle what was asked for, then close. What is in flight is handed out again later."""
 
     def set_router(self, router: Router) -> None:
         """Replace the router; events stored from now on are routed by it."""
+
+    def set_limits(self, limits: Limits) -> None:
+        """Replace the limits; they count from now on."""
 
     def publish(self, events: Sequence[Event]) -> "asyncio.Future[list[int]]":
         """Store all or none; resolves to their positions once they are durable.
@@ -200,10 +234,10 @@ class Broker(Protocol):
         """
 
     async def subscribe(
-        self, name: str, *, order: Order = "unordered", start: int | None = None
+        self, name: str, *, order: Order = "unordered", start: Place | None = None
     ) -> Subscription:
-        """Open the subscription `name`, made if new: from the next event, or from position
-        `start` (1 = the beginning of the log). An existing one goes on where it was. Ordered:
+        """Open the subscription `name`, made if new: from the next event, or from `start` (1 = the
+        beginning of the log). An existing one goes on where it was. Ordered:
         one delivery at a time for each `partitionkey`, through all its retries; events without
         the attribute have no order. Raises RuntimeError before the first `set_router`, or where
         it is open already; StorageError."""
@@ -215,10 +249,12 @@ class Broker(Protocol):
 
     async def unsubscribe(self, name: str) -> int:
         """Remove it for good; returns how many deliveries it still had before it. Its dead
-        letters stay. Raises LookupError where there is none of this name."""
+        letters stay. Raises LookupError where there is none of this name, SubscriptionInUse where
+        another node has it open, StorageError."""
 
     def known_subscriptions(self) -> list[str]:
-        """Names of all subscriptions in storage, open or not."""
+        """Names of all subscriptions in storage, open or not; of those that other nodes made or
+        removed it may learn a few seconds later."""
 
     async def dead_letters(
         self, trigger: str | None = None, *, after: int = 0, limit: int = 100
@@ -235,11 +271,7 @@ class Broker(Protocol):
     async def drop(self, ids: Sequence[int]) -> int:
         """Remove dead letters; returns how many there were."""
 
-    def read(self, start: int = 1, end: int | None = None) -> AsyncIterator[Stored]:
-        """The log's events in order, from position `start` to `end` inclusive."""
-
-    async def position_at(self, at: float) -> int:
-        """The position of the first event stored at or after `at` (Unix seconds); the next
-        position to be given where there is none."""
+    def read(self, start: Place = 1, end: Place | None = None) -> AsyncIterator[Stored]:
+        """The log's events in order of their storing, from `start` to `end`."""
 
     async def stats(self) -> BrokerStats: ...

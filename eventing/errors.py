@@ -38,7 +38,14 @@ class OperationError(EventingError):
 
 
 class StorageError(OperationError):
-    """The broker could not store; nothing of the request was kept (HTTP 503)."""
+    """The broker could not store; nothing of the request was kept (HTTP 503).
+
+    `reason` is one CamelCase word for programs, such as "EngineUnreachable".
+    """
+
+    def __init__(self, message: str, reason: str = "StorageFailed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class BrokerFull(OperationError):
@@ -47,3 +54,7 @@ class BrokerFull(OperationError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class SubscriptionInUse(OperationError):
+    """A subscription can't be removed while another node has it open."""

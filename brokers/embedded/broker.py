@@ -9,7 +9,17 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from brokers.base import BrokerStats, DeadLetter, Limits, Order, Router, Stored, SubscriptionStats
+from brokers.base import (
+    At,
+    BrokerStats,
+    DeadLetter,
+    Limits,
+    Order,
+    Place,
+    Router,
+    Stored,
+    SubscriptionStats,
+)
 from brokers.embedded import changes, reading
 from brokers.embedded.changes import Again
 from brokers.embedded.clock import BrokerTime
@@ -110,9 +120,9 @@ class EmbeddedBroker:
     # Writing.
 
     @property
-    def faulty(self) -> bool:
-        """Whether storage failed at the last try."""
-        return self._commits is not None and self._commits.faulty
+    def fault(self) -> str:
+        """See the contract."""
+        return self._commits.fault if self._commits is not None else ""
 
     def submit(self, request: Request) -> None:
         """Store the request with the next group."""
@@ -183,14 +193,15 @@ class EmbeddedBroker:
     # Subscriptions.
 
     async def subscribe(
-        self, name: str, *, order: Order = "unordered", start: int | None = None
+        self, name: str, *, order: Order = "unordered", start: Place | None = None
     ) -> EmbeddedSubscription:
         """See the contract. A `start` past the newest event means the next one. Raises RuntimeError
         where no router was set, or the subscription is open already; StorageError."""
         self.current_router()
         self._refuse_open(name)
         if name not in self.cursors:
-            await self._change(lambda tx: changes.make(tx, name, start), self._made)
+            first = None if start is None else await self._position(start)
+            await self._change(lambda tx: changes.make(tx, name, first), self._made)
         cursor = self.cursors[name]
         keys: list[reading.KeyRows] = []
         if cursor.rows and order == "ordered":
@@ -245,16 +256,18 @@ class EmbeddedBroker:
         """See the contract."""
         return list(self.cursors)
 
-    async def replay(self, subscription: EmbeddedSubscription, start: int, end: int) -> int:
+    async def replay(
+        self, subscription: EmbeddedSubscription, start: Place, end: Place | None
+    ) -> int:
         """`Subscription.replay`, page by page. An event not settled yet is on its way anyway:
         it is neither doubled nor counted."""
         cursor = subscription.cursor
         ordered = subscription.order is not None
-        position = max(0, start - 1)
-        end = min(end, self.head)
+        position = max(0, await self._position(start) - 1)
+        last = await self._last(end)
         count = 0
-        while position < end:
-            page, position = await self.reader.run(reading.log_page, position, end)
+        while position < last:
+            page, position = await self.reader.run(reading.log_page, position, last)
             accepts = self.current_router().accepts
             wanted = [
                 (at, event.attributes.get("partitionkey"))
@@ -301,18 +314,26 @@ class EmbeddedBroker:
 
     # Looking in.
 
-    async def read(self, start: int = 1, end: int | None = None) -> AsyncIterator[Stored]:
+    async def read(self, start: Place = 1, end: Place | None = None) -> AsyncIterator[Stored]:
         """See the contract. Without `end` it ends at the newest event there is by then."""
-        position = start
-        while position <= (last := self.head if end is None else min(end, self.head)):
+        position = await self._position(start)
+        while position <= (last := await self._last(end)):
             page, position = await self.reader.run(reading.stored_page, position, last)
             for stored in page:
                 yield stored
 
-    async def position_at(self, at: float) -> int:
-        """See the contract. Found by bisection: where the clock was set back between two runs,
-        one of the positions that fit."""
-        return await self.reader.run(reading.position_at, at, self.head)
+    async def _position(self, place: Place) -> int:
+        """The first position that is not before the place. A moment's is found by bisection:
+        where the clock was set back between two runs, one of the positions that fit."""
+        if isinstance(place, At):
+            return await self.reader.run(reading.position_at, place.seconds, self.head)
+        return place
+
+    async def _last(self, end: Place | None) -> int:
+        """The last position, of those there are, that is before the end."""
+        if isinstance(end, At):
+            return await self._position(end) - 1
+        return self.head if end is None else min(end, self.head)
 
     async def stats(self) -> BrokerStats:
         """See the contract. `events` spans the oldest to the newest of the log; `bytes` are those
@@ -331,9 +352,9 @@ class EmbeddedBroker:
     def _stats_of(self, cursor: Cursor, dead: int) -> SubscriptionStats:
         lag = cursor.lag(self.head)
         if cursor.handle is None:
-            return SubscriptionStats(lag, 0, cursor.rows, dead)
+            return SubscriptionStats(lag, 0, cursor.rows, dead, lag)
         return SubscriptionStats(
-            lag, len(cursor.handle.in_flight), cursor.handle.waiting_rows(), dead
+            lag, len(cursor.handle.in_flight), cursor.handle.waiting_rows(), dead, lag
         )
 
 

@@ -74,6 +74,7 @@ class GroupCommit:
         self._waiting: deque[Request] = deque()
         self._held: deque[Request] = deque()
         self._pause = 0.0
+        self._fault = ""
         self._retry: asyncio.TimerHandle | None = None
         self._busy = False
         self._scheduled = False
@@ -88,9 +89,9 @@ class GroupCommit:
         self._thread.start()
 
     @property
-    def faulty(self) -> bool:
-        """Whether the last commit failed, and nothing has succeeded since."""
-        return self._pause > 0
+    def fault(self) -> str:
+        """Why the last commit failed, while nothing has succeeded since; otherwise empty."""
+        return self._fault if self._pause else ""
 
     def submit(self, request: Request) -> None:
         """Store the request with the next group."""
@@ -238,6 +239,7 @@ class GroupCommit:
             kept += [request for request in self._waiting if request.kept]
             self._held.extendleft(reversed(kept))
             self._waiting = deque(request for request in self._waiting if not request.kept)
+            self._fault = str(fault)
             self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
             if self._retry is None:
                 self._retry = self._loop.call_later(self._pause, self._release)

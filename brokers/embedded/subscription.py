@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from brokers.base import Delivery, Order, Outcome, Router
+from brokers.base import Delivery, Order, Outcome, Place, Router
 from brokers.embedded.changes import Again
 from brokers.embedded.clock import BrokerTime
 from brokers.embedded.commit import Request
@@ -50,7 +50,9 @@ class Home(Protocol):
     def submit(self, request: Request) -> None:
         """Store with the next group."""
 
-    async def replay(self, subscription: "EmbeddedSubscription", start: int, end: int) -> int:
+    async def replay(
+        self, subscription: "EmbeddedSubscription", start: Place, end: Place | None
+    ) -> int:
         """Hand out again, durably."""
 
 
@@ -118,9 +120,9 @@ class EmbeddedSubscription:
             future.set_exception(error)
         return future
 
-    async def replay(self, start: int, end: int | None = None) -> int:
+    async def replay(self, start: Place, end: Place | None = None) -> int:
         """See the contract."""
-        return await self._home.replay(self, start, self._home.head if end is None else end)
+        return await self._home.replay(self, start, end)
 
     # What the broker calls.
 

@@ -33,8 +33,8 @@ class Kept(Protocol):
     room: Room
 
     @property
-    def faulty(self) -> bool:
-        """Whether storage failed at the last try."""
+    def fault(self) -> str:
+        """Why storage failed at the last try; empty where it did not."""
 
     def submit(self, request: Request) -> None:
         """Store with the next group."""
@@ -77,7 +77,7 @@ class Upkeep:
         for cursor in broker.cursors.values():
             if cursor.rows and cursor.handle is not None:
                 cursor.handle.advance()
-        if broker.faulty:
+        if broker.fault:
             return
         now = self._loop.time()
         if now - self._written >= STALE:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from brokers.base import Broker, DeadLetter
+from brokers.base import At, Broker, DeadLetter, Place
 from eventing.errors import BrokerFull, OperationError, UserError
 from eventing.event import Event, validate_event
 from eventing.json_format import decode_object, encode_object
@@ -232,13 +232,13 @@ class _Api:
         running = self._node.runtime.triggers.get(trigger) if isinstance(trigger, str) else None
         if running is None:
             raise UserError(f"there is no trigger {trigger}; 'eventing get triggers' lists them")
-        broker = self._node.runtime.brokers[running.plan.broker]
-        start, end = _position(asked, "from", 1), _position(asked, "to", None)
+        start: Place = _position(asked, "from") or 1
+        end: Place | None = _position(asked, "to")
         if (since := _time(asked, "since")) is not None:
-            start = await broker.position_at(since)
+            start = At(since)
         if (until := _time(asked, "until")) is not None:
-            end = await broker.position_at(until) - 1
-        count = await running.subscription.replay(start or 1, end)
+            end = At(until)
+        count = await running.subscription.replay(start, end)
         return _json({"trigger": trigger, "replayed": count})
 
     async def logs(self, request: Request) -> Response:
@@ -292,8 +292,8 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
-def _position(asked: dict[str, Any], name: str, default: int | None) -> int | None:
-    value = asked.get(name, default)
+def _position(asked: dict[str, Any], name: str) -> int | None:
+    value = asked.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise UserError(f"{name} is {value!r}; it must be a position of the log, from 1 up")
     return value

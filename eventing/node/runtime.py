@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from brokers.base import Broker, Subscription
+from brokers.base import At, Broker, Subscription
 from brokers.embedded import EmbeddedBroker
 from eventing.errors import OperationError, StorageError
 from eventing.event import Event
@@ -260,9 +260,7 @@ class Runtime:
         running = self.triggers.get(key)
         if running is None:
             broker = self.brokers[plan.broker]
-            start = None
-            if plan.start is not None and key not in broker.known_subscriptions():
-                start = await broker.position_at(plan.start)
+            start = At(plan.start) if plan.start is not None else None
             subscription = await broker.subscribe(key, order=plan.order, start=start)
             running = self.triggers[key] = RunningTrigger(plan, subscription)
         self._direct(running, plan)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from brokers.base import (
+    At,
     Broker,
     Dead,
     Delivery,
@@ -19,6 +20,7 @@ from brokers.base import (
     Failure,
     Limits,
     Order,
+    Place,
     Retry,
     Subscription,
 )
@@ -29,7 +31,12 @@ REFUSED = Failure("http://subscriber/", 503, "503 Service Unavailable", b"busy\x
 
 
 class Harness(Protocol):
-    """Brokers over one lasting place, one at a time."""
+    """Brokers over one lasting place, one at a time.
+
+    `own_records`: how many records of its own the engine may count as the log's in such a test.
+    """
+
+    own_records: int
 
     async def open(self, limits: Limits | None = None) -> Broker:
         """A started broker over what the one before it left."""
@@ -727,16 +734,21 @@ class BrokerContract:
         await broker.close()
 
     @awaited
-    async def test_a_time_has_its_position(self, harness: Harness) -> None:
+    async def test_the_log_is_read_from_and_to_a_moment(self, harness: Harness) -> None:
         broker = await opened(harness)
         first = await publish(broker, 1, 2, 3)
         await asyncio.sleep(0.05)
         between = time.time()
         await asyncio.sleep(0.05)
         second = await publish(broker, 4)
-        assert await broker.position_at(0.0) == first[0]
-        assert await broker.position_at(between) == second[0]
-        assert await broker.position_at(time.time() + 60) > second[0]
+
+        async def read(start: Place, end: Place | None = None) -> list[int]:
+            return [each.position async for each in broker.read(start, end)]
+
+        assert await read(At(0.0)) == first + second
+        assert await read(At(between)) == second
+        assert await read(1, At(between)) == first
+        assert await read(At(time.time() + 60)) == []
         await broker.close()
 
     @awaited
@@ -751,10 +763,13 @@ class BrokerContract:
             [Done(got[0]), Retry(got[1], time.time() + 60, REFUSED), Dead(got[2], REFUSED)]
         )
         stats = await broker.stats()
-        assert (stats.head, stats.events) == (positions[-1], 10)
+        assert stats.head == positions[-1]
+        assert 10 <= stats.events <= 10 + harness.own_records
         assert stats.bytes > 0
         of_a = stats.subscriptions["a"]
-        assert (of_a.lag, of_a.in_flight, of_a.retrying, of_a.dead) == (8, 2, 1, 1)
+        assert 8 <= of_a.lag <= 8 + harness.own_records
+        assert (of_a.in_flight, of_a.retrying, of_a.dead) == (2, 1, 1)
+        assert of_a.share == of_a.lag
         await broker.close()
 
     # Limits.

@@ -11,6 +11,8 @@ class EmbeddedHarness:
     """A crash is a copy of the files as they are at that moment, from which the next one starts:
     what was not written by then never will be."""
 
+    own_records = 0
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lives = 0

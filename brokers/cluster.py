@@ -1,0 +1,66 @@
+"""The nodes that share an engine: who is there, and who does what only one may do.
+
+The contract; each engine keeps it by its own means, and a node on its own by LocalCluster.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+ANNOUNCE_EVERY = 2.0
+"""Seconds between two announcements of a node."""
+FORGET_AFTER = 10.0
+"""Seconds after its last announcement when a node counts as gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node of the cluster: its name, when it announced itself last (Unix seconds, by the
+    engine's clock where it has one), and the document it announced (JSON values)."""
+
+    name: str
+    at: float
+    document: Mapping[str, Any]
+
+
+class Lease(Protocol):
+    """The right to do what only one node may do at a time, under one name.
+
+    Acquired in the background from when it is made until it is closed. A node that was paused may
+    believe for moments after it woke that it holds it still: what is done under a lease has to
+    bear being done twice.
+    """
+
+    @property
+    def held(self) -> bool: ...
+
+    async def wait(self) -> None:
+        """Until it is held."""
+
+    def lost(self) -> "asyncio.Future[None]":
+        """Resolves when it is held no more; at once where it is not held."""
+
+    async def close(self) -> None:
+        """Give it up; another node has it within a second or two."""
+
+
+class Cluster(Protocol):
+    """Nodes that see each other through an engine. Methods are called on the event loop."""
+
+    async def start(self) -> None:
+        """Raises StorageError."""
+
+    async def announce(self, document: Mapping[str, Any]) -> None:
+        """Tell the others of this node, to be repeated every ANNOUNCE_EVERY seconds. Raises
+        StorageError."""
+
+    async def members(self) -> list[Member]:
+        """All nodes that announced themselves in the last FORGET_AFTER seconds, by name. Raises
+        StorageError."""
+
+    def lease(self, name: str) -> Lease:
+        """The lease of this name, to be closed by the caller."""
+
+    async def close(self) -> None:
+        """Leave: the others see it at once."""

@@ -1,0 +1,1 @@
+"""What brings events in and takes them out."""
