@@ -153,8 +153,9 @@ class SubscriptionStats:
 
 @dataclass(frozen=True, slots=True)
 class BrokerStats:
-    """`head` is the newest event's position, 0 for an empty log; `events` how many the log holds
-    (an upper bound where an engine counts records of its own); `bytes` what it takes."""
+    """`head` is the newest event's position, 0 for an empty log; `events` how many the log holds;
+    `bytes` what it takes, 0 where the engine does not tell. Where an engine counts records of its
+    own, the first two are upper bounds."""
 
     head: int
     events: int
@@ -164,6 +165,11 @@ class BrokerStats:
 
 class Router(Protocol):
     """Which subscriptions want an event. Given by the triggers; must not raise."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether somebody watches: then `route` is to be called for each event that this node has
+        stored, also by a broker that asks `accepts` alone when it reads its log."""
 
     def route(self, event: Event) -> Iterable[str]:
         """Names of all subscriptions that want it: one pass serves all of a broker's."""

@@ -26,18 +26,23 @@ def encode_record(
 
     Binary (3.2): every attribute is a header `ce_…` in plain UTF-8, but for `datacontenttype`,
     which is `content-type`; the value is the data, null for none. Structured (3.3): the value is
-    the event in JSON format. The key is the attribute `partitionkey`, null without it.
+    the event in JSON format; so is that of an event whose `datacontenttype` is a CloudEvents
+    format itself, which in binary mode would be taken for one in structured mode. The key is the attribute `partitionkey`, null without it.
     """
     attributes = event.attributes
     key = attributes.get(PARTITION_KEY)
     encoded_key = None if key is None else key.encode()
-    if mode == "structured":
+    if mode == "structured" or _looks_structured(attributes.get("datacontenttype")):
         return encoded_key, [("content-type", STRUCTURED)], encode_json(event)
     headers = [
         (f"ce_{name}" if name != "datacontenttype" else "content-type", value.encode())
         for name, value in attributes.items()
     ]
     return encoded_key, headers, event.data
+
+
+def _looks_structured(datacontenttype: str | None) -> bool:
+    return datacontenttype is not None and datacontenttype.startswith("application/cloudevents")
 
 
 def is_event(headers: Sequence[tuple[str, bytes | None]] | None) -> bool:

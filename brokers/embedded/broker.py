@@ -13,6 +13,7 @@ from brokers.base import (
     At,
     BrokerStats,
     DeadLetter,
+    Failure,
     Limits,
     Order,
     Place,
@@ -33,6 +34,7 @@ from brokers.embedded.storage import Storage
 from brokers.embedded.subscription import EmbeddedSubscription
 from brokers.embedded.transaction import Transaction, encoded
 from brokers.embedded.upkeep import Upkeep
+from brokers.key_order import KeyRows
 from eventing.errors import StorageError, UserError
 from eventing.event import Event
 
@@ -203,7 +205,7 @@ class EmbeddedBroker:
             first = None if start is None else await self._position(start)
             await self._change(lambda tx: changes.make(tx, name, first), self._made)
         cursor = self.cursors[name]
-        keys: list[reading.KeyRows] = []
+        keys: list[KeyRows] = []
         if cursor.rows and order == "ordered":
             keys = await self.reader.run(reading.key_rows, cursor.id)
         elif cursor.rows:
@@ -293,6 +295,14 @@ class EmbeddedBroker:
     async def dead_letter(self, id: int) -> DeadLetter | None:
         """The dead letter of this id, or None."""
         return await self.reader.run(reading.dead_letter, id)
+
+    async def keep(self, event: Event, failure: Failure) -> None:
+        """See brokers/letter_keeper.py."""
+        full = self.room.refusal()
+        if full is not None:
+            raise full
+        (attributes,) = encoded([event])
+        await self._change(lambda tx: changes.keep(tx, event, failure, attributes), _nothing)
 
     async def redrive(self, id: int, event: Event | None = None) -> bool:
         """See the contract. It enters the log anew, at a position of its own, for its trigger

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from brokers.base import Failure
 from brokers.embedded.cursor import Cursor
-from brokers.embedded.transaction import Transaction
+from brokers.embedded.transaction import Transaction, columns
 from eventing.event import Event
 
 CHUNK = 256
@@ -90,10 +91,21 @@ def drop(transaction: Transaction, ids: Sequence[int]) -> int:
     ).rowcount
 
 
+def keep(transaction: Transaction, event: Event, failure: Failure, encoded: bytes) -> None:
+    """Add a dead letter of no trigger: the broker's own."""
+    transaction.flush()
+    transaction.connection.execute(
+        "INSERT INTO dead_letters (subscription, at, position, attempts, destination,"
+        " code, reason, body, attributes, data) VALUES ('', ?, 0, 1, ?, ?, ?, ?, ?, ?)",
+        (transaction.now, *columns(failure), encoded, event.data),
+    )
+
+
 def redrive(
     transaction: Transaction, id: int, edited: Event | None, cursors: Mapping[str, Cursor]
 ) -> bool:
-    """Move a dead letter, or `edited` in its place, into the log for its trigger alone.
+    """Move a dead letter, or `edited` in its place, into the log for its trigger alone; one of no
+    trigger for all of them.
 
     Raises LookupError where its subscription is gone.
     """
@@ -106,12 +118,15 @@ def redrive(
         return False
     name, attributes, data = row
     cursor = cursors.get(name)
-    if cursor is None:
+    event = edited or Event(orjson.loads(attributes), data)
+    if not name:
+        transaction.append([event], [orjson.dumps(event.attributes)])
+    elif cursor is not None:
+        transaction.append_aimed(event, orjson.dumps(event.attributes), cursor)
+    else:
         raise LookupError(
             f"dead letter {id} was of trigger {name!r}, which is gone; make the trigger again, "
             "or drop the dead letter"
         )
-    event = edited or Event(orjson.loads(attributes), data)
-    transaction.append_aimed(event, orjson.dumps(event.attributes), cursor)
     connection.execute("DELETE FROM dead_letters WHERE id = ?", (id,))
     return True

@@ -13,6 +13,7 @@ import orjson
 
 from brokers.base import DeadLetter, Delivery, Failure, Stage, Stored
 from brokers.embedded.storage import Storage
+from brokers.key_order import KeyRows
 from eventing.errors import StorageError
 from eventing.event import Event
 
@@ -139,10 +140,6 @@ def parked_at(
         ]
         for key in keys
     }
-
-
-KeyRows = tuple[str, int, int, int | None]
-"""A partition key in rows: how many retries, how many parked events, the first of these."""
 
 
 def key_rows(connection: sqlite3.Connection, subscription: int) -> list[KeyRows]:

@@ -11,10 +11,8 @@ from brokers.embedded.changes import Again
 from brokers.embedded.clock import BrokerTime
 from brokers.embedded.commit import Request
 from brokers.embedded.cursor import Cursor
-from brokers.embedded.ordering import LOAD_EACH, KeyOrder
 from brokers.embedded.reading import (
     PAGE_EVENTS,
-    KeyRows,
     Logged,
     Reader,
     deliveries_at,
@@ -24,6 +22,7 @@ from brokers.embedded.reading import (
 )
 from brokers.embedded.retries import RetryQueue
 from brokers.embedded.settling import LoadRetries, Settle, Spill
+from brokers.key_order import LOAD_EACH, KeyOrder, KeyRows
 from eventing.errors import UserError
 from eventing.event import Event
 

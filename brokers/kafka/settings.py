@@ -27,12 +27,14 @@ _TEXTS = {
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
     """`bootstrap_servers`: host:port, separated by commas. `security`: the client's own options
-    for TLS and SASL. `partitions` and `replication_factor` are those of topics made here."""
+    for TLS and SASL. `partitions`, `replication_factor` and `topic_options` (such as
+    `retention.ms`) are those of a broker's topic where it is made here."""
 
     bootstrap_servers: str = DEFAULT_ADDRESS
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
     partitions: int = PARTITIONS
     replication_factor: int = REPLICATION_FACTOR
+    topic_options: Mapping[str, str] = field(default_factory=dict)
 
     def client_options(self) -> dict[str, str]:
         """What every client of this Kafka is configured with."""
@@ -88,19 +90,23 @@ def parse_kafka_url(url: str) -> KafkaSettings:
         secret = {"user": unquote(user).encode(), "password": unquote(password).encode()}
     protocol = ("SASL_" if at else "") + ("SSL" if tls else "PLAINTEXT")
     secret["protocol"] = protocol.encode()
-    names = {"partitions": "partitions", "replication": "replication_factor"}
     numbers: dict[str, int] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in names or not value.isdecimal() or not 0 < int(value) < 10_000:
+        if (
+            name not in ("partitions", "replication")
+            or not value.isdecimal()
+            or not 0 < int(value) < 10_000
+        ):
             raise UserError(
                 f"{name}={value} in the Kafka address: what may stand there is partitions=N and "
                 "replication=N"
             )
-        numbers[names[name]] = int(value)
+        numbers[name] = int(value)
     return KafkaSettings(
         ",".join(_server(each) for each in servers.strip("/").split(",")),
         security_of(secret) if at or tls else {},
-        **numbers,
+        numbers.get("partitions", PARTITIONS),
+        numbers.get("replication", REPLICATION_FACTOR),
     )
 
 

@@ -34,9 +34,11 @@ class Harness(Protocol):
     """Brokers over one lasting place, one at a time.
 
     `own_records`: how many records of its own the engine may count as the log's in such a test.
+    `takeover`: seconds within which what a crash left in flight is handed out again.
     """
 
     own_records: int
+    takeover: float
 
     async def open(self, limits: Limits | None = None) -> Broker:
         """A started broker over what the one before it left."""
@@ -66,6 +68,8 @@ def event(id: int | str, type: str = "order", data: bytes | None = b"{}", **more
 
 class TypeRouter:
     """Each subscription wants the event types listed for it; one listed with None wants all."""
+
+    observed = False
 
     def __init__(self, **wants: set[str] | None) -> None:
         self.wants = wants
@@ -501,7 +505,7 @@ class BrokerContract:
         broker = await opened(harness)
         a = await broker.subscribe("a")
         await publish(broker, *range(3000))
-        due = time.time() + 0.5
+        due = time.time() + 0.5 + harness.takeover
         for _ in range(30):
             got = await receive(a, 100)
             await a.settle([Retry(delivery, due, REFUSED) for delivery in got])
@@ -542,7 +546,8 @@ class BrokerContract:
         a = await broker.subscribe("a", order="ordered")
         await publish(broker, 1, 2, partitionkey="k")
         (got,) = await receive(a, 1)
-        await a.settle([Retry(got, time.time() + 1.5, REFUSED)])
+        waits = 1.5 + harness.takeover if crash else 1.5
+        await a.settle([Retry(got, time.time() + waits, REFUSED)])
         if crash:
             await harness.crash(broker)
             broker = await opened(harness)
@@ -763,7 +768,8 @@ class BrokerContract:
             [Done(got[0]), Retry(got[1], time.time() + 60, REFUSED), Dead(got[2], REFUSED)]
         )
         stats = await broker.stats()
-        assert stats.head == positions[-1]
+        assert stats.head >= positions[-1]
+        assert stats.head == positions[-1] or harness.own_records
         assert 10 <= stats.events <= 10 + harness.own_records
         assert stats.bytes > 0
         of_a = stats.subscriptions["a"]

@@ -12,6 +12,7 @@ class EmbeddedHarness:
     what was not written by then never will be."""
 
     own_records = 0
+    takeover = 0.0
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

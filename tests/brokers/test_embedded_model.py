@@ -25,10 +25,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from brokers import key_order
 from brokers.base import Dead, Delivery, Done, Limits, Retry
 from brokers.embedded import (
     EmbeddedBroker,
-    ordering,
     reading,
     retention,
     retries,
@@ -41,8 +41,8 @@ SMALL = [
     (subscription, "REFILL_EVENTS", 3),
     (subscription, "PAGE_EVENTS", 4),
     (reading, "PAGE_EVENTS", 4),
-    (ordering, "PARKED", 3),
-    (ordering, "LOAD_KEYS", 2),
+    (key_order, "PARKED", 3),
+    (key_order, "LOAD_KEYS", 2),
     (subscription, "LOAD_EACH", 2),
     (retries, "PAGE", 3),
     (retention, "CHUNK_EVENTS", 3),

@@ -1,14 +1,19 @@
-"""Order by partition key: one delivery of a key at a time, the others parked behind it."""
+"""Order by partition key: one delivery of a key at a time, the others parked behind it.
+
+"Rows" are what a broker has stored for later: the embedded one in a table, Kafka's in a topic.
+"""
 
 from collections import deque
 
 from brokers.base import Delivery
-from brokers.embedded.reading import KeyRows
 
 PARKED = 1000
 PARKED_BYTES = 8 << 20
 LOAD_KEYS = 64
 LOAD_EACH = 8
+
+KeyRows = tuple[str, int, int, int | None]
+"""A partition key in rows: how many retries, how many parked events, the first of these."""
 
 
 class KeyOrder:
@@ -27,6 +32,7 @@ class KeyOrder:
         self._count = 0
         self._bytes = 0
         self._to_spill: list[Delivery] = []
+        self._to_spill_bytes = 0
         self._wanted: dict[str, None] = {}
         self._first_row: dict[str, int] = {}
         self.spilling = False
@@ -49,6 +55,7 @@ class KeyOrder:
         if key in self._spilled or (key in self._busy and self.crowded):
             self._spilled[key] = self._spilled.get(key, 0) + 1
             self._to_spill.append(delivery)
+            self._to_spill_bytes += len(delivery.event.data or b"")
             return False
         if key in self._busy:
             self._park(key, delivery)
@@ -83,7 +90,7 @@ class KeyOrder:
     @property
     def full(self) -> bool:
         """Whether no more may be taken in until what is to be spilled is stored."""
-        return len(self._to_spill) >= PARKED or (self.spilling and bool(self._to_spill))
+        return len(self._to_spill) >= PARKED or self._to_spill_bytes >= PARKED_BYTES
 
     @property
     def in_rows(self) -> int:
@@ -93,6 +100,7 @@ class KeyOrder:
     def take_spill(self) -> list[Delivery]:
         """Those to be written into rows now; `spilled` is to be called when they are."""
         spill, self._to_spill = self._to_spill, []
+        self._to_spill_bytes = 0
         self.spilling = bool(spill)
         return spill
 

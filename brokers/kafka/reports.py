@@ -1,0 +1,46 @@
+"""Serving a producer's reports on the event loop.
+
+The client calls back once a record, and takes Python's interpreter lock anew for each: in a thread
+of its own that would wait for a busy loop every time. So the loop itself asks for the reports,
+while some are outstanding.
+"""
+
+import asyncio
+from typing import Any
+
+QUICKEST = 0.0005
+SLOWEST = 0.01
+IDLE = 0.5
+"""Seconds between two looks while nothing is outstanding: for what the client hears by itself."""
+
+
+class Reports:
+    """Asks `producer` for its reports, which come through the callbacks given to it."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self._loop = asyncio.get_running_loop()
+        self._delay = QUICKEST
+        self._waiting = False
+        self._timer = self._loop.call_later(IDLE, self._look)
+
+    def expect(self) -> None:
+        """Records were handed to the producer."""
+        if not self._waiting:
+            self._waiting = True
+            self._timer.cancel()
+            self._delay = QUICKEST
+            self._timer = self._loop.call_later(QUICKEST, self._look)
+
+    def _look(self) -> None:
+        served = self._producer.poll(0)
+        if len(self._producer):
+            self._delay = QUICKEST if served else min(self._delay * 1.5, SLOWEST)
+            self._timer = self._loop.call_later(self._delay, self._look)
+        else:
+            self._waiting = False
+            self._timer = self._loop.call_later(IDLE, self._look)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._timer.cancel()
