@@ -8,7 +8,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -30,6 +32,7 @@ BATCH = 500
 PATIENCE = 0.25
 """Seconds a look for records takes at most: so soon the thread sees that it is to end."""
 REQUEST_SECONDS = 5.0
+ANSWER_SECONDS = 1.0
 FLUSH_SECONDS = 3.0
 """Seconds that giving up a partition waits for outcomes that are there already."""
 
@@ -38,6 +41,8 @@ _FETCHING: dict[str, Any] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "earliest",
+    # Tells that the marks of transactions at the end have been read too.
+    "enable.partition.eof": True,
     # What the client reads ahead of us is memory too.
     "queued.min.messages": 2000,
     "queued.max.messages.kbytes": QUEUE_BYTES >> 10,
@@ -116,6 +121,7 @@ class GroupConsumer:
         self._ending = threading.Event()
         self._reset = False
         self._room = threading.Event()
+        self._questions: SimpleQueue[tuple[list[int], Future[list[TopicPartition]]]] = SimpleQueue()
         self._sent_events = self._sent_bytes = 0
         self._taken_events = self._taken_bytes = 0
         self._paused = False
@@ -151,14 +157,13 @@ class GroupConsumer:
     async def committed(self, partitions: Sequence[int]) -> dict[int, tuple[int, str]]:
         """Offset and metadata that the group has committed, by partition, of those that have one.
         Raises StorageError."""
-        consumer = self._consumer
-        wanted = [TopicPartition(self._group.topic, each) for each in partitions]
+        answer: Future[list[TopicPartition]] = Future()
+        self._questions.put((list(partitions), answer))
+        what = f"the offsets of group {self._group.group} can't be read"
         try:
-            if consumer is None:
-                raise KafkaException(KafkaError(KafkaError._WAIT_COORD))
-            found = await asyncio.to_thread(consumer.committed, wanted, REQUEST_SECONDS)
-        except (KafkaException, RuntimeError) as error:
-            what = f"the offsets of group {self._group.group} can't be read"
+            async with asyncio.timeout(REQUEST_SECONDS):
+                found = await asyncio.wrap_future(answer)
+        except (KafkaException, TimeoutError) as error:
             raise storage_error(error, what, self._servers, self.heard) from None
         return {
             each.partition: (each.offset, each.metadata or "") for each in found if each.offset >= 0
@@ -215,21 +220,36 @@ class GroupConsumer:
             _log.warning("group %s was not left in order: %s", self._group.group, error)
 
     def _read(self) -> None:
+        first = self._poll()
+        if self._reset:
+            self._begin_again()
+        elif first is not None:
+            self._hand_over([first, *self._consumer.consume(BATCH, 0)])
+            if self._full():
+                self._hold_back()
+
+    def _poll(self) -> Any:
         consumer = self._consumer
         # Read before the poll: then what the poll may take away is not taken for this
         # generation's, and a transaction with an older generation is refused by Kafka.
         generation = consumer.consumer_group_metadata()
         first = consumer.poll(PATIENCE)
         self._generation = generation
-        if self._reset:
-            self._begin_again()
-            return
-        if first is None:
-            return
-        messages = [first, *consumer.consume(BATCH, 0)]
-        self._hand_over(messages)
-        if self._full():
-            self._hold_back()
+        if not self._questions.empty():
+            self._answer()
+        return first
+
+    def _answer(self) -> None:
+        """What the group has committed. The client takes no such question from another thread
+        while it is polled: that one would wait for good (librdkafka 2.16)."""
+        while not self._questions.empty():
+            partitions, answer = self._questions.get()
+            if answer.set_running_or_notify_cancel():
+                wanted = [TopicPartition(self._group.topic, each) for each in partitions]
+                try:
+                    answer.set_result(self._consumer.committed(wanted, ANSWER_SECONDS))
+                except KafkaException as error:
+                    answer.set_exception(error)
 
     def _hold_back(self) -> None:
         """Wait until memory has room again. For longer than a moment the partitions are paused,
@@ -240,9 +260,7 @@ class GroupConsumer:
         consumer = self._consumer
         consumer.pause(consumer.assignment())
         while not self._room.is_set() and not self._reset:
-            generation = consumer.consumer_group_metadata()
-            first = consumer.poll(PATIENCE)
-            self._generation = generation
+            first = self._poll()
             if first is not None:
                 # Of a partition that came meanwhile.
                 self._hand_over([first])
@@ -256,7 +274,7 @@ class GroupConsumer:
         shares = self._shares
         for message in messages:
             error = message.error()
-            if error is not None:
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 self._failed(error)
                 continue
             partition, offset = message.partition(), message.offset()
@@ -265,6 +283,9 @@ class GroupConsumer:
                 continue
             entry = found.get(partition)
             items = [] if entry is None else entry[1]
+            if error is not None:
+                found[partition] = (share, items, offset)
+                continue
             item = self._item(message, share, partition, offset)
             if item is not _NOTHING:
                 items.append((offset, item))
