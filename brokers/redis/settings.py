@@ -5,7 +5,7 @@ Secrets are kept out of every repr and message.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from eventing.errors import UserError
 
@@ -67,9 +67,9 @@ def parse_redis_url(url: str, secret: Mapping[str, bytes] | None = None) -> Redi
     if port is not None:
         netloc += f":{port}"
     return RedisSettings(
-        urlunsplit((parts.scheme, netloc, parts.path, "", "")),
-        texts.get("user") or parts.username,
-        texts.get("password") or parts.password,
+        f"{parts.scheme}://{netloc}{parts.path}",
+        texts.get("user") or unquote(parts.username or "") or None,
+        texts.get("password") or unquote(parts.password or "") or None,
         texts.get("ca.crt"),
         replicas,
         cluster,

@@ -1,0 +1,2 @@
+-- The id of the newest entry there ever was.
+return stream()['last-generated-id']
