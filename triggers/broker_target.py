@@ -4,7 +4,7 @@ from asyncio import Future
 from collections.abc import Callable
 
 from brokers.base import Broker
-from eventing.errors import BrokerFull, EventingError
+from eventing.errors import BrokerFull, EventingError, EventTooLarge, UserError
 from eventing.event import Event
 from functions.base import Call, Response
 from triggers.delivery import TTL_ATTRIBUTE
@@ -12,7 +12,8 @@ from triggers.delivery import TTL_ATTRIBUTE
 
 class BrokerTarget:
     """Delivers to another broker, one hop of the event's life spent, so that a loop of brokers
-    ends too. Accepted = 202; full = 429 with its `Retry-After`; storage at fault = 503."""
+    ends too. Accepted = 202; full = 429 with its `Retry-After`; storage at fault = 503; what can't
+    be stored whatever happens = 413 where it is too large, else 400."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -39,6 +40,10 @@ def _response(future: "Future[list[int]]") -> Response:
         return Response(202)
     if isinstance(error, BrokerFull):
         return Response(429, reason=str(error), retry_after=error.retry_after)
+    if isinstance(error, EventTooLarge):
+        return Response(413, reason=str(error))
+    if isinstance(error, UserError):
+        return Response(400, reason=str(error))
     if isinstance(error, EventingError):
         return Response(503, reason=str(error))
     return Response(500, reason=f"{type(error).__name__}: {error}")

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from brokers.base import Dead, Done, Retry, Router
+from brokers.base import Dead, Done, Retry
 from eventing.event import Event
 from triggers.dispatcher import Attempt
+from triggers.filter_index import FilterIndex
 
 Record = dict[str, Any]
 """One JSON-ready record. Every one has `record` and `at` (Unix seconds).
@@ -136,13 +137,17 @@ def identity(event: Event) -> dict[str, str]:
 class ObservedRouter:
     """A broker's router that tells the hub what it decided."""
 
-    def __init__(self, broker: str, router: Router, activity: Activity) -> None:
+    def __init__(self, broker: str, router: FilterIndex, activity: Activity) -> None:
         self._broker = broker
         self._router = router
         self._activity = activity
         self.accepts = router.accepts
         self.unrouted = 0
         """Events that no trigger wanted, since this wiring began."""
+
+    @property
+    def observed(self) -> bool:
+        return self._activity.listening
 
     def route(self, event: Event) -> Iterable[str]:
         names = self._router.route(event)

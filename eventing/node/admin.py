@@ -32,6 +32,8 @@ from eventing.node.wiring import DEFAULT_BROKER, Key
 from eventing.resources import Identity
 
 MAX_BODY = 64 << 20
+FIRE_LIMIT = 20.0
+"""Seconds that a sink has to take what a PingSource is told to send."""
 HEARTBEAT = 15.0
 """Seconds without a record after which a stream sends an empty line, to notice a reader's end."""
 
@@ -44,6 +46,7 @@ def admin_app(node: Node) -> Starlette:
             Route("/healthz", api.healthz),
             Route("/readyz", api.readyz),
             Route("/api/v1/node", api.node),
+            Route("/api/v1/nodes", api.nodes),
             Route("/api/v1/resources", api.resources, methods=["GET"]),
             Route("/api/v1/resources", api.apply, methods=["POST"]),
             Route("/api/v1/resources/{kind}/{namespace}/{name}", api.delete, methods=["DELETE"]),
@@ -62,6 +65,7 @@ def admin_app(node: Node) -> Starlette:
                 methods=["POST"],
             ),
             Route("/api/v1/replay", api.replay, methods=["POST"]),
+            Route("/api/v1/fire", api.fire, methods=["POST"]),
             Route("/api/v1/logs", api.logs),
         ],
         exception_handlers={
@@ -93,6 +97,7 @@ class _Api:
         node = self._node
         return _json(
             {
+                "name": node.runtime.name,
                 "pid": os.getpid(),
                 "ingress": node.ingress_url,
                 "admin": node.admin_url,
@@ -103,6 +108,18 @@ class _Api:
                 "reloadError": node.reload_error,
                 "ready": not node.readiness(),
                 "reason": node.readiness(),
+            }
+        )
+
+    async def nodes(self, request: Request) -> Response:
+        """Every node of the engine, this one included."""
+        members = await self._node.membership.members()
+        return _json(
+            {
+                "items": [
+                    {"name": member.name, "seenAt": member.at, **member.document}
+                    for member in members
+                ]
             }
         )
 
@@ -201,7 +218,8 @@ class _Api:
         if letter is None:
             raise _no_dead_letter(request)
         # Its subscription may be kept for a while yet, but nobody takes from it.
-        if self._node.runtime.wiring.subscriptions.get(letter.trigger) != key:
+        # One without a trigger is the broker's own: every trigger gets it.
+        if letter.trigger and self._node.runtime.wiring.subscriptions.get(letter.trigger) != key:
             raise UserError(
                 f"dead letter {letter.id} was of trigger {letter.trigger}, which is gone; make the "
                 "trigger again, or drop the dead letter"
@@ -240,6 +258,20 @@ class _Api:
             end = At(until)
         count = await running.subscription.replay(start, end)
         return _json({"trigger": trigger, "replayed": count})
+
+    async def fire(self, request: Request) -> Response:
+        """`{"source": "namespace/name"}`: the PingSource sends an event now; how that ended."""
+        asked = await _json_body(request)
+        namespace, slash, name = str(asked.get("source", "")).partition("/")
+        if not slash:
+            raise UserError("source must be namespace/name of a PingSource")
+        try:
+            id, end = await self._node.runtime.sources.fire(
+                Identity("PingSource", namespace, name), FIRE_LIMIT
+            )
+        except LookupError:
+            raise HTTPException(404, f"there is no PingSource {namespace}/{name}") from None
+        return _json({"id": id, "end": end.how, "reason": end.reason})
 
     async def logs(self, request: Request) -> Response:
         """`function` in the query, and `lines`, how many at the most."""

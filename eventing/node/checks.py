@@ -12,12 +12,13 @@ from eventing.node.expressions import trigger_filter
 from eventing.resources import (
     Broker,
     ConfigMap,
+    Engine,
     EventTransform,
     Identity,
     Problem,
     Resource,
     Trigger,
-    broker_limits,
+    broker_config,
     loaded_place,
 )
 from triggers.filters import InvalidFilter
@@ -35,9 +36,12 @@ class Findings:
 
 
 def check(
-    resources: Iterable[Resource], running: Mapping[Identity, Resource] | None = None
+    resources: Iterable[Resource],
+    running: Mapping[Identity, Resource] | None = None,
+    engine: Engine = "embedded",
 ) -> Findings:
-    """Errors and warnings of these resources, `running` being those at work now."""
+    """Errors and warnings of these resources, `running` being those at work now, and `engine` that
+    of brokers that don't name one."""
     by_identity = {resource.identity: resource for resource in resources}
     errors: list[Problem] = []
     warnings: list[Problem] = []
@@ -53,7 +57,7 @@ def check(
             case Broker() if resource.config is not None:
                 config = by_identity.get(resource.config.identity)
                 if isinstance(config, ConfigMap):
-                    parsed = broker_limits(config)
+                    parsed = broker_config(config, resource.engine or engine)
                     errors += parsed.errors
                     warnings += parsed.warnings
     return Findings(tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings)))

@@ -4,6 +4,9 @@ import fcntl
 import json
 import logging
 import os
+import re
+import secrets
+import socket
 from pathlib import Path
 
 from eventing.errors import StorageError, UserError
@@ -48,6 +51,24 @@ class DataFolder:
                 "name another folder with --data"
             ) from None
         self._held = folder
+
+    def node_name(self) -> str:
+        """The name of the node that has this folder: made up once, the host's and something that
+        no other has. Where it can't be written it is another one after the next start."""
+        file = self._path / "node-name"
+        try:
+            name = file.read_text().strip()
+            if name:
+                return name
+        except (OSError, UnicodeDecodeError):
+            pass
+        host = re.sub("[^A-Za-z0-9.-]+", "-", socket.gethostname()).strip("-.") or "node"
+        name = f"{host}-{secrets.token_hex(3)}"
+        try:
+            file.write_text(f"{name}\n")
+        except OSError as error:
+            log.warning("%s can't be written: %s", file, error.strerror)
+        return name
 
     def announce(self, ingress: str, admin: str) -> None:
         """Tell the command line where this node listens. Does nothing once that is written; where

@@ -8,7 +8,7 @@ from brokers.base import BrokerStats
 from eventing.errors import StorageError
 from eventing.node.node import Node
 from eventing.node.wiring import Discovered, Key
-from eventing.resources import Resource, to_document
+from eventing.resources import Identity, Resource, to_document
 
 Item = dict[str, Any]
 """`kind`, `namespace`, `name`, `ready`, `reason`, `message`, `source` (file:line:column, "" where
@@ -25,10 +25,10 @@ async def inventory(node: Node) -> list[Item]:
     for key, found in node.runtime.wiring.discovered.items():
         if key in node.runtime.wiring.functions and ("Function", *key.split("/")) not in known:
             items.append(_discovered_item(found))
-    for key in node.runtime.brokers:
+    for key in (*node.runtime.brokers, *node.runtime.faults):
         namespace, name = key.split("/")
         if ("Broker", namespace, name) not in known:
-            items.append(_implicit("Broker", namespace, name))
+            items.append(_default_broker(node, namespace, name))
     for item in items:
         key = f"{item['namespace']}/{item['name']}"
         match item["kind"]:
@@ -43,6 +43,11 @@ async def inventory(node: Node) -> list[Item]:
                 }
             case "Trigger" if key in node.runtime.triggers:
                 item["status"] = _trigger_status(node, key, stats)
+            case "KafkaSource" | "RedisStreamSource" | "PingSource" as kind:
+                item["status"] = _source_status(node, Identity(kind, *key.split("/")))
+            case "KafkaSink" | "RedisStreamSink" as kind:
+                sink = node.runtime.sinks.running().get(Identity(kind, *key.split("/")))
+                item["status"] = sink.status() if sink is not None else {}
             case "Function":
                 item["status"] = _function_status(node, key)
     return items
@@ -89,6 +94,16 @@ def _implicit(kind: str, namespace: str, name: str, source: str = "") -> Item:
     }
 
 
+def _default_broker(node: Node, namespace: str, name: str) -> Item:
+    item = _implicit("Broker", namespace, name)
+    key = f"{namespace}/{name}"
+    running = node.runtime.brokers.get(key)
+    if key in node.runtime.faults or (running is not None and running.fault):
+        condition = node.condition(Identity("Broker", namespace, name))
+        item |= {"ready": False, "reason": condition.reason, "message": condition.message}
+    return item
+
+
 def _discovered_item(found: Discovered) -> Item:
     source = f"{found.file}:{found.line}"
     return _implicit("Function", found.namespace, found.name, source)
@@ -116,6 +131,15 @@ def _trigger_status(node: Node, key: Key, stats: dict[Key, BrokerStats]) -> Item
             "given_up": counters.dead,
         }
     return status
+
+
+def _source_status(node: Node, identity: Identity) -> Item:
+    plan = node.runtime.wiring.sources.get(identity)
+    status: Item = {"sink": ""}
+    if plan is not None:
+        status["sink"] = str(plan.destination) if plan.destination is not None else ""
+        status["deadLetterSink"] = str(plan.sink) if plan.sink is not None else ""
+    return status | node.runtime.sources.status(identity)
 
 
 def _function_status(node: Node, key: Key) -> Item:

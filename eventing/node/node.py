@@ -11,21 +11,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from eventing.errors import EventingError, OperationError, UserError
+from eventing.errors import EventingError, OperationError, StorageError, UserError
 from eventing.node.activity import Activity
 from eventing.node.applied import AppliedResources
 from eventing.node.checks import check
 from eventing.node.config import NodeConfig
 from eventing.node.data_folder import DataFolder
+from eventing.node.engines import engine_name, parse_engine_url, shared_engine
 from eventing.node.ingress import Ingress
 from eventing.node.ingress_protocol import IngressProtocol
 from eventing.node.log_store import LogStore, line_document
+from eventing.node.membership import Membership
+from eventing.node.node_record import NodeRecord
 from eventing.node.projects import Projects
 from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
 from eventing.node.tokens import read_tokens
-from eventing.node.wiring import Condition, Key, Wiring, resolve
+from eventing.node.wiring import Condition, Key, Wiring, embedded, resolve
 from eventing.resources import Function, Identity, Problem, Resource, load, load_text, loaded_place
 from functions.output_lines import LogLine
 
@@ -61,6 +65,7 @@ class Node:
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
+        self.engine = parse_engine_url(config.broker)
         self.logs = LogStore()
         self.reload_error = ""
         self.started_at = 0.0
@@ -74,6 +79,10 @@ class Node:
             self.activity,
             scale_to_zero_grace=config.scale_to_zero_grace,
         )
+        self._record = NodeRecord(self.runtime)
+        self.membership = Membership(self._describe)
+        self.runtime.sources.find_lease = self.membership.lease
+        self.runtime.sources.find_members = self.membership.members
         self.ingress = Ingress(
             self.runtime.find_broker,
             max_event_bytes=config.max_event_bytes,
@@ -83,6 +92,7 @@ class Node:
         self._applied = AppliedResources(config.data / "applied")
         self._changing = asyncio.Lock()
         self._unfinished = False
+        self._complaint = ""
         self._ingress_server: HttpServer | None = None
         self._admin_server: HttpServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -95,12 +105,13 @@ class Node:
         condition instead."""
         resources = self._load()
         self._folder.take()
+        self.runtime.name = self.config.name or self._folder.node_name()
         try:
             async with self._changing:
                 await self.projects.load(self.config.paths, resources)
                 for root, failure in self.projects.failures.items():
                     log.error("%s does not load, its functions are not ready:\n%s", root, failure)
-                await self._rewire(resources)
+                await self._begin(resources)
             self._tell_found()
             if self.stopping:
                 return
@@ -110,6 +121,7 @@ class Node:
             self._folder.release()
             raise
         self.started_at = time.time()
+        await self._join()
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._mend(), name="mend"))
         if self.config.reload:
@@ -127,7 +139,7 @@ class Node:
         if self._ingress_server is not None:
             await self._ingress_server.close(min(grace, 5.0))
         await self._end_change()
-        ended = await self.runtime.stop(grace)
+        ended = await self.runtime.stop(grace, self.membership.close)
         await self.projects.close()
         self.activity.publish({"record": "closing", "at": time.time()})
         if self._admin_server is not None:
@@ -163,6 +175,9 @@ class Node:
             fault = self.runtime.faults.get(key)
             if fault is not None:
                 return fault
+            running = self.runtime.brokers.get(key)
+            if running is not None and running.fault:
+                return Condition(False, "StorageFailed", running.fault)
         if identity.kind == "Function":
             pool = self.runtime.pools.get(key)
             if pool is not None and pool.failing:
@@ -172,7 +187,9 @@ class Node:
             fault = self.runtime.faults.get(plan.broker) if plan is not None else None
             if fault is not None:
                 return Condition(False, "BrokerNotReady", fault.message)
-        return self.runtime.wiring.conditions[identity]
+            if key in self.runtime.trigger_faults:
+                return self.runtime.trigger_faults[key]
+        return self.runtime.condition(identity)
 
     def readiness(self) -> str:
         """Why the node takes no events; empty where it does."""
@@ -180,9 +197,10 @@ class Node:
             return "the node is starting"
         if self.stopping:
             return "the node is shutting down"
-        return "; ".join(
-            f"broker {key}: {fault.message}" for key, fault in self.runtime.faults.items()
-        )
+        faults = {key: fault.message for key, fault in self.runtime.faults.items()}
+        faults |= self.runtime.engine_faults()
+        faults |= dict.fromkeys(self.runtime.opening, "it is being opened")
+        return "; ".join(f"broker {key}: {fault}" for key, fault in faults.items() if fault)
 
     def is_applied(self, identity: Identity) -> bool:
         """Whether it came by `apply`, and so may be deleted."""
@@ -208,7 +226,7 @@ class Node:
                 result = "created" if old is None else "configured"
                 results.append((identity, "unchanged" if old == resource else result))
                 current[identity] = resource
-            findings = check(current.values(), self.resources())
+            findings = check(current.values(), self.resources(), engine_name(self.engine))
             if findings.errors:
                 raise InvalidResources(findings.errors)
             await self._load_code(loaded.resources, current.values())
@@ -269,7 +287,7 @@ class Node:
             other = found.setdefault(resource.identity, resource)
             if other is not resource:
                 log.warning("%s: %s counts, not what was applied", resource.identity, other.source)
-        findings = check(found.values(), self.resources())
+        findings = check(found.values(), self.resources(), engine_name(self.engine))
         problems += findings.errors
         if problems:
             raise InvalidResources(problems)
@@ -280,9 +298,19 @@ class Node:
     async def _rewire(self, resources: Iterable[Resource], deleted: Key | None = None) -> None:
         resources = list(resources)
         projects = self.projects
-        wiring = resolve(resources, projects.discovered, projects.failures, projects.missing)
+        wiring = resolve(
+            resources,
+            projects.discovered,
+            projects.failures,
+            projects.missing,
+            self.engine,
+        )
+        if self.config.isolated:
+            wiring = embedded(wiring)
         before = self.runtime.wiring.conditions
         await self._make_real(wiring, deleted)
+        if self.started_at:
+            await self._join()
         await self.projects.let_go(self.runtime.code_in_use())
         for identity, condition in wiring.conditions.items():
             if before.get(identity) == condition:
@@ -299,6 +327,34 @@ class Node:
                     "message": condition.message,
                 }
             )
+
+    async def _begin(self, resources: Iterable[Resource]) -> None:
+        """The first wiring. What an engine does not allow of it is left to `_mend`."""
+        try:
+            await self._rewire(resources)
+        except StorageError as error:
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Once, however often it is tried again."""
+        if repr(error) != self._complaint:
+            self._complaint = repr(error)
+            unforeseen = None if isinstance(error, OperationError) else error
+            log.error("%s; it is tried again", error, exc_info=unforeseen)
+
+    async def _join(self) -> None:
+        """Be among the nodes of the engine that the brokers are on."""
+        engines = {key: plan.engine for key, plan in self.runtime.wiring.brokers.items()}
+        if await self.membership.use(self.runtime.name, shared_engine(self.engine, engines)):
+            self.runtime.sources.renew_leases()
+
+    async def _describe(self) -> dict[str, Any]:
+        return await self._record.document(
+            ingress=self.ingress_url,
+            admin=self.admin_url,
+            started_at=self.started_at,
+            reason=self.readiness(),
+        )
 
     def _tell_found(self) -> None:
         wiring = self.runtime.wiring
@@ -377,16 +433,18 @@ class Node:
             await asyncio.sleep(MEND_EVERY)
             if self._ingress_server is not None:
                 self._folder.announce(self.ingress_url, self.admin_url)
-            unfinished = self._unfinished or self.runtime.faults
+            unfinished = self._unfinished or self.runtime.unfinished
             if not (unfinished or self.runtime.keeps_removed):
                 continue
             async with self._changing:
                 try:
                     if unfinished:
                         await self._make_real(self.runtime.wiring)
+                        await self._join()
                     await self.runtime.forget_removed()
-                except OperationError as error:
-                    log.error("%s; it is tried again", error)
+                    self._complaint = ""
+                except Exception as error:  # A mistake of ours must not end the mending.
+                    self._complain(error)
 
     async def _watch(self) -> None:
         from eventing.node.reload import changes

@@ -13,19 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from brokers.base import At, Broker, Subscription
-from brokers.embedded import EmbeddedBroker
-from eventing.errors import OperationError, StorageError
+from eventing.errors import StorageError, SubscriptionInUse
 from eventing.event import Event
 from eventing.node.activity import Activity, ObservedRouter
+from eventing.node.engines import Embedded, EngineSettings, make_broker
+from eventing.node.running_sinks import Sinks
+from eventing.node.running_sources import Sources
 from eventing.node.wiring import (
+    READY,
+    BrokerPlan,
     Code,
     Condition,
     Destination,
     FunctionPlan,
     Key,
+    SourcePlan,
     TriggerPlan,
     Wiring,
 )
+from eventing.resources import Identity
+from eventing.sources.outlet import SourceRoute
 from functions.base import Service
 from functions.budget import WorkerBudget
 from functions.pool import Pool
@@ -89,13 +96,23 @@ class Runtime:
         *,
         scale_to_zero_grace: float,
     ) -> None:
+        self.name = ""
+        """Of the node, among those of its engine; to be set before the first `rewire`."""
         self.brokers: dict[Key, Broker] = {}
         self.pools: dict[Key, Pool] = {}
         self.triggers: dict[Key, RunningTrigger] = {}
         self.faults: dict[Key, Condition] = {}
         """Of brokers that could not be opened."""
+        self.trigger_faults: dict[Key, Condition] = {}
+        """Of triggers whose broker is open and whose subscription could not be."""
+        self.opening: set[Key] = set()
+        """Brokers that are open while their triggers are not yet: what came in now, a new trigger
+        would not see."""
+        self.sinks = Sinks()
+        self.sources = Sources(data, self._source_route)
         self.wiring = Wiring()
         self._data = data
+        self._engines: dict[Key, EngineSettings] = {}
         self._find_launcher = find_launcher
         self._let_go = let_go
         self._scale_to_zero_grace = scale_to_zero_grace
@@ -112,9 +129,13 @@ class Runtime:
     async def rewire(self, wiring: Wiring, deleted: Key | None = None) -> None:
         """Run this wiring from now on. What is in flight ends where it began. Of other triggers
         than the one `deleted` that are not in it, what waits for them is kept a while. Raises
-        StorageError; then the same wiring may be given again."""
+        StorageError where something of it could not be done; the rest runs, and the same wiring
+        may be given again."""
+        self.sinks.node = self.sources.node = self.name
+        await self._leave_engines(wiring)
         await self._open_brokers(wiring)
         self._renew_pools(wiring)
+        self.sinks.open(wiring.sinks)
         self.wiring = wiring
         for broker in self.brokers:
             self._route(broker)
@@ -127,46 +148,91 @@ class Runtime:
                 running.dispatcher.route = (
                     self._route_of(wiring.triggers[key]) or running.dispatcher.route
                 )
+        self.sources.direct(wiring.sources)
         leaving = [self.triggers[key].dispatcher for key in moved]
         await asyncio.gather(*(each.stop(MOVE_GRACE) for each in leaving if each is not None))
         for key in moved:
             await self._remove_trigger(key)
-        for key, plan in wiring.triggers.items():
-            if plan.broker in self.brokers:
-                await self._run_trigger(key, plan)
+        plans = [plan for plan in wiring.triggers.values() if plan.broker in self.brokers]
+        self.trigger_faults = {
+            key: fault for key, fault in self.trigger_faults.items() if key in wiring.triggers
+        }
+        await asyncio.gather(*(self._run_trigger(plan) for plan in plans))
+        self.opening.clear()
+        await self.sources.run(wiring.sources, self._observer)
         await self.forget_removed(deleted)
         await self._close_brokers()
         self._retire_pools()
+        self.sinks.retire(wiring.sinks)
+        for key, fault in self.trigger_faults.items():
+            raise StorageError(f"trigger {key}: {fault.message}", fault.reason)
 
     def observe(self, on: bool) -> None:
         """Have every dispatcher tell the activity hub of its attempts, or stop that."""
         for running in self.triggers.values():
             if running.dispatcher is not None:
                 running.dispatcher.observer = self._activity if on else None
+        self.sources.observe(self._activity if on else None)
+
+    @property
+    def _observer(self) -> Activity | None:
+        return self._activity if self._activity.listening else None
 
     def find_broker(self, namespace: str, name: str) -> "Broker | UnopenedBroker | None":
         """The broker that takes events for the ingress; None where there is none of the name."""
         key = f"{namespace}/{name}"
         broker = self.brokers.get(key)
-        if broker is None and key in self.faults:
-            return UnopenedBroker(self.faults[key].message)
-        return broker
+        if key in self.opening:
+            return UnopenedBroker(f"broker {key} is being opened; send the event again")
+        if broker is not None:
+            return broker
+        condition = self.faults.get(key) or self.wiring.conditions.get(
+            Identity("Broker", namespace, name)
+        )
+        if condition is not None and not condition.ready:
+            return UnopenedBroker(f"broker {key} is not ready: {condition.message}")
+        return None
+
+    def engine_faults(self) -> dict[Key, str]:
+        """Why brokers can't reach the engine they share with other nodes. A full disk under an
+        embedded one is not among them: each answer tells of it, and no other node could take over.
+        """
+        return {
+            key: broker.fault
+            for key, broker in self.brokers.items()
+            if broker.fault and not isinstance(self._engines[key], Embedded)
+        }
 
     def unrouted(self, broker: Key) -> int:
         """Events of the broker that no trigger wanted, since the wiring last changed."""
         return self._routers[broker].unrouted if broker in self._routers else 0
 
-    async def stop(self, grace: float) -> bool:
-        """End what is in flight within `grace` seconds, settle, close. True if all of it ended;
-        the rest is delivered again after the next start."""
+    def condition(self, identity: Identity) -> Condition:
+        """Whether a source or a sink is at work, as it runs here."""
+        told = self.wiring.conditions[identity]
+        if told.ready and identity in self.wiring.sources:
+            return self.sources.condition(identity)
+        sink = self.sinks.running().get(identity)
+        if told.ready and sink is not None:
+            fault = sink.fault
+            return READY if fault is None else Condition(False, fault.reason, fault.message)
+        return told
+
+    async def stop(self, grace: float, leave: Callable[[], Awaitable[None]]) -> bool:
+        """End what is in flight within `grace` seconds, settle, `leave` the other nodes, close.
+        True if all of it ended; the rest is delivered again after the next start."""
         dispatchers = [each.dispatcher for each in self.triggers.values() if each.dispatcher]
         dispatchers += self._pausing
-        ended = await asyncio.gather(*(dispatcher.stop(grace) for dispatcher in dispatchers))
+        ended = await asyncio.gather(
+            self.sources.stop(grace), *(dispatcher.stop(grace) for dispatcher in dispatchers)
+        )
+        await leave()
         pools = [pool.close(0.0 if not all(ended) else 2.0) for pool in self.pools.values()]
         await asyncio.gather(*pools)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self.sinks.close(2.0)
         await self._client.close()
         await asyncio.gather(*(broker.close() for broker in self.brokers.values()))
         return all(ended)
@@ -177,29 +243,62 @@ class Runtime:
         for key in [key for key in self.faults if key not in wiring.brokers]:
             del self.faults[key]
         for key, plan in wiring.brokers.items():
-            running = self.brokers.get(key)
-            if isinstance(running, EmbeddedBroker):
-                running.set_limits(plan.limits)
+            if key in self.brokers:
+                self.brokers[key].set_limits(plan.limits)
+        await asyncio.gather(
+            *(
+                self._open_broker(plan)
+                for key, plan in wiring.brokers.items()
+                if key not in self.brokers
+            )
+        )
+        # They are listed in the order of the wiring, whichever was open first.
+        order = dict.fromkeys([*wiring.brokers, *self.brokers])
+        self.brokers = {key: self.brokers[key] for key in order if key in self.brokers}
+
+    async def _open_broker(self, plan: BrokerPlan) -> None:
+        key = plan.key
+        broker = make_broker(key, plan.engine, plan.limits, data=self._data, node=self.name)
+        try:
+            await broker.start()
+        except StorageError as error:
+            fault = Condition(False, error.reason, str(error))
+            # Once, however often it is tried, and whatever its words are the next time.
+            if key not in self.faults or self.faults[key].reason != fault.reason:
+                log.error("broker %s: %s", key, error)
+            self.faults[key] = fault
+            return
+        if self.faults.pop(key, None) is not None:
+            log.info("broker %s is open now", key)
+        self.brokers[key] = broker
+        self.opening.add(key)
+        self._engines[key] = plan.engine
+
+    async def _leave_engines(self, wiring: Wiring) -> None:
+        """Close brokers that are to live in another engine, or another place of it, from now on."""
+        for key in tuple(self.brokers):
+            plan = wiring.brokers.get(key)
+            if plan is None or plan.engine == self._engines[key]:
                 continue
-            path = self._data / "brokers" / f"{key}.db"
-            broker = EmbeddedBroker(key, path, plan.limits)
-            try:
-                await broker.start()
-            except OperationError as error:
-                fault = Condition(False, "StorageFailed", str(error))
-                if self.faults.get(key) != fault:
-                    log.error("broker %s: %s", key, error)
-                self.faults[key] = fault
-                continue
-            if self.faults.pop(key, None) is not None:
-                log.info("broker %s is open now", key)
-            self.brokers[key] = broker
+            triggers = [name for name, each in self.triggers.items() if each.plan.broker == key]
+            dispatchers = [self.triggers[name].dispatcher for name in triggers]
+            await asyncio.gather(*(each.stop(MOVE_GRACE) for each in dispatchers if each))
+            for name in triggers:
+                await self._remove_trigger(name)
+            log.warning("broker %s moves to another engine; what it holds now stays there", key)
+            await self._close_broker(key)
 
     async def _close_brokers(self) -> None:
         for key in [key for key in self.brokers if key not in self.wiring.brokers]:
-            self._routers.pop(key, None)
-            await self.brokers.pop(key).close()
-            log.info("broker %s is closed; its events stay in %s", key, self._data / "brokers")
+            engine = self._engines[key]
+            await self._close_broker(key)
+            where = self._data / "brokers" if isinstance(engine, Embedded) else "its engine"
+            log.info("broker %s is closed; its events stay in %s", key, where)
+
+    async def _close_broker(self, key: Key) -> None:
+        self._routers.pop(key, None)
+        del self._engines[key]
+        await self.brokers.pop(key).close()
 
     def _route(self, broker: Key) -> None:
         filters = {
@@ -256,12 +355,19 @@ class Runtime:
         running = self.triggers[key].plan
         return plan is None or (plan.broker, plan.order) != (running.broker, running.order)
 
-    async def _run_trigger(self, key: Key, plan: TriggerPlan) -> None:
+    async def _run_trigger(self, plan: TriggerPlan) -> None:
+        key = plan.key
         running = self.triggers.get(key)
         if running is None:
             broker = self.brokers[plan.broker]
             start = At(plan.start) if plan.start is not None else None
-            subscription = await broker.subscribe(key, order=plan.order, start=start)
+            try:
+                subscription = await broker.subscribe(key, order=plan.order, start=start)
+            except StorageError as error:
+                self.trigger_faults[key] = Condition(False, error.reason, str(error))
+                return
+            if self.trigger_faults.pop(key, None) is not None:
+                log.info("trigger %s takes events now", key)
             running = self.triggers[key] = RunningTrigger(plan, subscription)
         self._direct(running, plan)
 
@@ -275,7 +381,7 @@ class Runtime:
                 running.dispatcher = None
         elif running.dispatcher is None:
             running.dispatcher = Dispatcher(plan.key, running.subscription, route)
-            running.dispatcher.observer = self._activity if self._activity.listening else None
+            running.dispatcher.observer = self._observer
         else:
             running.dispatcher.route = route
 
@@ -291,6 +397,11 @@ class Runtime:
         if broker is None:
             return
         await broker.detach(key)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether storage did not allow all of the wiring: the same is to be given again."""
+        return bool(self.faults or self.trigger_faults)
 
     @property
     def keeps_removed(self) -> bool:
@@ -318,7 +429,16 @@ class Runtime:
         self._absent = absent
         for (key, name), since in tuple(absent.items()):
             if name == at_once or now - since >= KEEP_REMOVED:
-                self._tell_removed(name, key, await self.brokers[key].unsubscribe(name))
+                try:
+                    left = await self.brokers[key].unsubscribe(name)
+                except SubscriptionInUse:
+                    # Another node has it in its files still; whoever is the last removes it.
+                    absent[key, name] = now
+                    continue
+                except LookupError:
+                    pass  # another node was faster
+                else:
+                    self._tell_removed(name, key, left)
                 del absent[key, name]
 
     def _tell_removed(self, trigger: Key, broker: Key, left: int) -> None:
@@ -350,6 +470,25 @@ class Runtime:
             IN_FLIGHT_HTTP if remote else IN_FLIGHT_FUNCTION,
         )
 
+    def _source_route(self, plan: SourcePlan) -> SourceRoute | None:
+        if plan.destination is None:
+            return None
+        target = self._service(plan.destination)
+        sink = self._service(plan.sink) if plan.sink is not None else None
+        if target is None or (plan.sink is not None and sink is None):
+            return None
+        to_broker = plan.destination.kind == "broker"
+        return SourceRoute(
+            target,
+            str(plan.destination),
+            plan.policy,
+            self.brokers[plan.destination.name] if to_broker else None,
+            sink,
+            str(plan.sink) if plan.sink is not None else "",
+            plan.sink is not None and plan.sink.kind == "broker",
+            plan.extensions,
+        )
+
     def _service(self, destination: Destination) -> Service | None:
         match destination.kind:
             case "function":
@@ -365,6 +504,10 @@ class Runtime:
             case "broker":
                 broker = self.brokers.get(destination.name)
                 return BrokerTarget(broker) if broker is not None else None
+            case "kafka-sink":
+                return self.sinks.find(Identity("KafkaSink", *destination.name.split("/")))
+            case "redis-stream-sink":
+                return self.sinks.find(Identity("RedisStreamSink", *destination.name.split("/")))
             case "transform":
                 plan = self.wiring.transforms[destination.name]
                 sink = self._service(plan.sink) if plan.sink is not None else None

@@ -141,6 +141,7 @@ class Host:
             tuple(Path(os.fsdecode(path)) for path in paths),
             data=Path(os.fsdecode(data)),
             grace=GRACE,
+            isolated=True,
         )
         self._node = node = Node(config)
         self._speed = speed

@@ -12,6 +12,14 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from brokers.base import Limits, Order
 from eventing.errors import UserError
+from eventing.node.engine_access import (
+    kafka_sink_settings,
+    kafka_source_settings,
+    ping_source_settings,
+    redis_sink_settings,
+    redis_source_settings,
+)
+from eventing.node.engines import EMBEDDED, EngineSettings, engine_name, engine_settings
 from eventing.node.expressions import trigger_filter
 from eventing.resources import (
     Broker,
@@ -19,20 +27,30 @@ from eventing.resources import (
     EventTransform,
     Function,
     Identity,
+    KafkaSink,
+    KafkaSource,
+    PingSource,
     Place,
+    RedisStreamSink,
+    RedisStreamSource,
     Reference,
     Resource,
     Secret,
+    Source,
     Target,
     Trigger,
-    broker_limits,
+    broker_config,
 )
+from eventing.resources.broker_config import CREDENTIALS
+from eventing.resources.delivery import Delivery
 from eventing.resources.function import DEFAULT_TIMEOUT
+from eventing.sources.settings import SourceSettings
 from functions.autoscaler import ScaleConfig
 from functions.worker import Revision
 from triggers.delivery import DeliveryPolicy
 from triggers.filters import Filter
 from triggers.http_address import Address
+from triggers.sink import SinkSettings
 from triggers.transform import Transform, compile_transform
 
 Key = str
@@ -43,6 +61,12 @@ DEFAULT_BROKER = "default/default"
 
 HANDLER_NOT_FOUND = "HandlerNotFound"
 """The reason of a Function whose handler no project has."""
+SETTINGS_NOT_VALID = "SettingsNotValid"
+"""The reason of a source or sink whose settings and secrets don't go together."""
+
+_PING_DELIVERY = Delivery(retry=5, backoff_delay=0.05)
+"""A PingSource has no `delivery`: Knative's own five tries after the first."""
+_ADDRESSABLE = ("Function", "Broker", "EventTransform", "KafkaSink", "RedisStreamSink")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +113,14 @@ class Discovered:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where events go: `kind` tells how to read `name` (a key, or an absolute URI).
+    """Where events go: `kind` tells how to read `name` (a key, or an absolute URI). The last two
+    kinds are sinks in another engine.
 
     `format` forces the HTTP encoding of a URI; `timeout` are the seconds it has to answer where the
     delivery names none, None = the client's own.
     """
 
-    kind: Literal["function", "uri", "broker", "transform"]
+    kind: Literal["function", "uri", "broker", "transform", "kafka-sink", "redis-stream-sink"]
     name: str
     format: Literal["binary", "json"] | None = None
     timeout: float | None = None
@@ -112,6 +137,7 @@ class Destination:
 class BrokerPlan:
     key: Key
     limits: Limits
+    engine: EngineSettings = EMBEDDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +180,27 @@ class TriggerPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """A source to run. `destination` is None while its sink is not there: it then takes nothing
+    in. `extensions` are set on every event."""
+
+    identity: Identity
+    settings: SourceSettings
+    policy: DeliveryPolicy
+    destination: Destination | None = None
+    sink: Destination | None = None
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPlan:
+    """A sink in another engine; without `settings` it takes every event and keeps none."""
+
+    destination: Destination
+    settings: SinkSettings | None
+
+
+@dataclass(frozen=True, slots=True)
 class Wiring:
     """`subscriptions` tells the broker of every trigger there is, also of those that can't run now
     and so have no plan: what a broker keeps for them is to be kept."""
@@ -163,6 +210,8 @@ class Wiring:
     subscriptions: Mapping[Key, Key] = field(default_factory=dict)
     functions: Mapping[Key, FunctionPlan] = field(default_factory=dict)
     transforms: Mapping[Key, TransformPlan] = field(default_factory=dict)
+    sinks: Mapping[Identity, SinkPlan] = field(default_factory=dict)
+    sources: Mapping[Identity, SourcePlan] = field(default_factory=dict)
     conditions: Mapping[Identity, Condition] = field(default_factory=dict)
     resources: Mapping[Identity, Resource] = field(default_factory=dict)
     discovered: Mapping[Key, Discovered] = field(default_factory=dict)
@@ -179,14 +228,24 @@ def resolve(
     discovered: Iterable[Discovered] = (),
     failures: Mapping[Path, str] | None = None,
     missing: Mapping[str, str] | None = None,
+    engine: EngineSettings = EMBEDDED,
 ) -> Wiring:
-    """What to run for these resources and functions.
+    """What to run for these resources and functions, `engine` being that of brokers which don't
+    name one.
 
     `failures` says of projects whose code did not load why, `missing` of handlers that YAML names
     and no project has. Resources are taken as valid (see eventing/node/checks.py); what is not
     there, or not usable, makes those that need it NotReady.
     """
-    return _Resolution(resources, discovered, failures or {}, missing or {}).wiring()
+    return _Resolution(resources, discovered, failures or {}, missing or {}, engine).wiring()
+
+
+def embedded(wiring: Wiring) -> Wiring:
+    """The same with nothing from or to another engine: every broker embedded, whatever its class,
+    no source at work, and sinks that keep nothing."""
+    brokers = {key: replace(plan, engine=EMBEDDED) for key, plan in wiring.brokers.items()}
+    sinks = {key: replace(plan, settings=None) for key, plan in wiring.sinks.items()}
+    return replace(wiring, brokers=brokers, sinks=sinks, sources={})
 
 
 class _Resolution:
@@ -196,7 +255,9 @@ class _Resolution:
         discovered: Iterable[Discovered],
         failures: Mapping[Path, str],
         missing: Mapping[str, str],
+        engine: EngineSettings,
     ) -> None:
+        self.engine = engine
         self.resources = {resource.identity: resource for resource in resources}
         self.found = tuple(discovered)
         self.discovered: dict[Key, Discovered] = {}
@@ -208,17 +269,22 @@ class _Resolution:
         self.brokers: dict[Key, BrokerPlan] = {}
         self.functions: dict[Key, FunctionPlan] = {}
         self.transforms: dict[Key, TransformPlan] = {}
+        self.sinks: dict[Identity, SinkPlan] = {}
+        self.sources: dict[Identity, SourcePlan] = {}
         self.triggers: dict[Key, TriggerPlan] = {}
         self.subscriptions: dict[Key, Key] = {}
         self.remotes: dict[Key, Function] = {}
 
     def wiring(self) -> Wiring:
-        self.brokers[DEFAULT_BROKER] = BrokerPlan(DEFAULT_BROKER, Limits())
+        self.brokers[DEFAULT_BROKER] = BrokerPlan(DEFAULT_BROKER, Limits(), self.engine)
         self._settle_all(Broker)
         self._functions_without_yaml()
         self._settle_all(Function)
+        self._settle_all(KafkaSink)
+        self._settle_all(RedisStreamSink)
         self._transforms()
         self._settle_all(Trigger)
+        self._settle_all(Source)
         for identity in self.resources:
             self.conditions.setdefault(identity, READY)
         return Wiring(
@@ -227,6 +293,8 @@ class _Resolution:
             self.subscriptions,
             self.functions,
             self.transforms,
+            self.sinks,
+            self.sources,
             self.conditions,
             self.resources,
             self.discovered,
@@ -249,6 +317,10 @@ class _Resolution:
                     self._transform(resource)
                 case Trigger():
                     self._trigger(resource)
+                case KafkaSink() | RedisStreamSink():
+                    self._sink(resource)
+                case KafkaSource() | RedisStreamSource() | PingSource():
+                    self._source(resource)
         except _NotReady as problem:
             self.conditions[resource.identity] = problem.condition
             return False
@@ -257,13 +329,33 @@ class _Resolution:
 
     def _broker(self, broker: Broker) -> None:
         key = _key(broker)
+        # The default one, which is there without being declared, is not when its declaration fails.
+        self.brokers.pop(key, None)
         limits = Limits()
+        options: Mapping[str, str] = {}
+        secret: dict[str, bytes] | None = None
         if broker.config is not None:
             found = self.resources.get(broker.config.identity)
             if not isinstance(found, ConfigMap):
                 raise _NotReady("ConfigMapNotFound", f"there is no {broker.config}")
-            limits = replace(limits, **broker_limits(found).limits.given())  # type: ignore[arg-type]
-        self.brokers[key] = BrokerPlan(key, limits)
+            config = broker_config(found, broker.engine or engine_name(self.engine))
+            limits = replace(limits, **config.limits.given())  # type: ignore[arg-type]
+            options = config.engine
+            if CREDENTIALS in options:
+                secret = self._secret(Identity("Secret", found.namespace, options[CREDENTIALS]))
+        try:
+            engine = engine_settings(broker.engine, options, secret, self.engine)
+        except UserError as error:
+            raise _NotReady("ConfigNotValid", f"{broker.config}: {error}") from None
+        self.brokers[key] = BrokerPlan(key, limits, engine)
+
+    def _secret(self, identity: Identity) -> dict[str, bytes]:
+        """Every value of a Secret."""
+        secret = self.resources.get(identity)
+        if not isinstance(secret, Secret):
+            raise _NotReady("SecretNotFound", f"there is no {identity}")
+        keys = {**(secret.data or {}), **(secret.string_data or {})}
+        return {key: secret.value(key) or b"" for key in keys}
 
     def _functions_without_yaml(self) -> None:
         declared = [each for each in self.resources.values() if isinstance(each, Function)]
@@ -386,13 +478,7 @@ class _Resolution:
             key,
             broker_key,
             trigger_filter(trigger),
-            DeliveryPolicy(
-                delivery.retry,
-                delivery.backoff_policy,
-                delivery.backoff_delay,
-                delivery.timeout,
-                delivery.retry_after_max,
-            ),
+            _policy(delivery),
             None,
             None,
             compile_transform(trigger.transform) if trigger.transform is not None else None,
@@ -411,6 +497,52 @@ class _Resolution:
             trigger.subscriber, "SubscriberNotResolved", delivery.format
         )
         self.triggers[key] = replace(plan, destination=destination)
+
+    def _sink(self, sink: KafkaSink | RedisStreamSink) -> None:
+        settings: SinkSettings
+        try:
+            if isinstance(sink, KafkaSink):
+                secret = self._secret(sink.secret.identity) if sink.secret is not None else None
+                settings = kafka_sink_settings(sink, secret)
+                destination = Destination("kafka-sink", _key(sink))
+            else:
+                settings = redis_sink_settings(sink, self._values(sink.secrets))
+                destination = Destination("redis-stream-sink", _key(sink))
+        except UserError as error:
+            raise _NotReady(SETTINGS_NOT_VALID, str(error)) from None
+        self.sinks[sink.identity] = SinkPlan(destination, settings)
+
+    def _source(self, source: KafkaSource | RedisStreamSource | PingSource) -> None:
+        settings: SourceSettings
+        delivery = _PING_DELIVERY if isinstance(source, PingSource) else source.delivery
+        try:
+            match source:
+                case KafkaSource():
+                    settings = kafka_source_settings(source, self._values(source.secrets))
+                case RedisStreamSource():
+                    settings = redis_source_settings(source, self._values(source.secrets))
+                case PingSource():
+                    settings = ping_source_settings(source)
+        except UserError as error:
+            raise _NotReady(SETTINGS_NOT_VALID, str(error)) from None
+        plan = SourcePlan(
+            source.identity, settings, _policy(delivery), extensions=source.extensions
+        )
+        # Without its sink it keeps its place, and takes nothing in.
+        self.sources[source.identity] = plan
+        if source.dead_letter_sink is not None:
+            sink = self._destination(
+                source.dead_letter_sink, "DeadLetterSinkNotResolved", delivery.format
+            )
+            plan = replace(plan, sink=sink)
+        destination = self._destination(source.sink, "SinkNotResolved", delivery.format)
+        self.sources[source.identity] = replace(plan, destination=destination)
+
+    def _values(self, secrets: Mapping[str, Reference]) -> dict[str, str]:
+        """The values that these entries of Secrets have; those that may be missing and are, left
+        out."""
+        found = {key: self._referred(reference) for key, reference in secrets.items()}
+        return {key: value for key, value in found.items() if value is not None}
 
     def _destination(
         self, target: Target, reason: str, format: Literal["binary", "json"] | None
@@ -433,6 +565,8 @@ class _Resolution:
                 found = Destination("broker", key)
             case "EventTransform" if key in self.transforms:
                 found = Destination("transform", key)
+            case "KafkaSink" | "RedisStreamSink" if reference.identity in self.sinks:
+                found = self.sinks[reference.identity].destination
             case _:
                 raise _NotReady(reason, self._missing(reference, key))
         if target.uri is not None:
@@ -449,16 +583,26 @@ class _Resolution:
             return self.ambiguous[key]
         if reference.kind == "Function" and self.failures:
             return f"there is no {reference}; {self.failures}"
-        if reference.kind not in ("Function", "Broker", "EventTransform"):
+        if reference.kind not in _ADDRESSABLE:
             return (
                 f"{reference} can't be reached: events go to a Function, a Broker, an "
-                "EventTransform or a uri"
+                "EventTransform, a KafkaSink, a RedisStreamSink or a uri"
             )
         return f"there is no {reference}"
 
 
 def _key(resource: Resource) -> Key:
     return f"{resource.namespace}/{resource.name}"
+
+
+def _policy(delivery: Delivery) -> DeliveryPolicy:
+    return DeliveryPolicy(
+        delivery.retry,
+        delivery.backoff_policy,
+        delivery.backoff_delay,
+        delivery.timeout,
+        delivery.retry_after_max,
+    )
 
 
 def _address(uri: str, reason: str, format: Literal["binary", "json"] | None) -> Destination:

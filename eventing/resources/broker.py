@@ -11,12 +11,15 @@ from eventing.resources.model import Fault, Model
 from eventing.resources.resource import Reference, Resource
 
 CLASS = "eventing.knative.dev/broker.class"
-_EMBEDDED_CLASSES = ("Embedded", "MTChannelBasedBroker")
+Engine = Literal["embedded", "kafka", "redis"]
+"""What keeps a broker's events."""
+_ENGINES: dict[str, Engine] = {"Embedded": "embedded", "Kafka": "kafka", "Redis": "redis"}
+_DEFAULT_CLASSES = (None, "MTChannelBasedBroker")
 
 
 class BrokerSpec(Model):
     config: KReference | None = Field(
-        default=None, description="The ConfigMap that holds the broker's limits."
+        default=None, description="The ConfigMap that holds its limits, and where its engine is."
     )
     delivery: DeliverySpec | None = Field(
         default=None, description="For every trigger that has no delivery of its own."
@@ -24,7 +27,7 @@ class BrokerSpec(Model):
 
 
 class Broker(Resource):
-    """A pool of events. It lives in the embedded broker, whatever class Knative would give it."""
+    """A pool of events. Its class says what keeps them: Embedded, Kafka or Redis."""
 
     api_version: Literal["eventing.knative.dev/v1"] = "eventing.knative.dev/v1"
     kind: Literal["Broker"] = "Broker"
@@ -35,12 +38,17 @@ class Broker(Resource):
         return self.metadata.annotation(CLASS)
 
     @property
+    def engine(self) -> Engine | None:
+        """What its class asks for; None = the node's own choice."""
+        return _ENGINES.get(self.broker_class or "")
+
+    @property
     def delivery(self) -> DeliverySpec | None:
         return self.spec.delivery if self.spec else None
 
     @property
     def config(self) -> Reference | None:
-        """The ConfigMap with its limits; see `broker_limits`."""
+        """The ConfigMap with its limits and its engine's settings; see `broker_config`."""
         if self.spec is None or self.spec.config is None:
             return None
         return self.spec.config.resolved(self.namespace, ("spec", "config"))
@@ -60,8 +68,11 @@ class Broker(Resource):
             yield self.dead_letter_sink.reference
 
     def without_effect(self) -> Iterator[Fault]:
-        if self.broker_class not in (None, *_EMBEDDED_CLASSES):
-            message = f'has no effect: a broker of class "{self.broker_class}" is embedded here too'
+        if self.broker_class not in (*_DEFAULT_CLASSES, *_ENGINES):
+            message = (
+                f'has no effect: there is no class "{self.broker_class}" here, only '
+                f"{', '.join(_ENGINES)}; the broker is one of the node's default class"
+            )
             yield ("metadata", "annotations", CLASS), message
         yield from self.metadata.unhonoured_annotations((CLASS,))
         if self.delivery is not None:

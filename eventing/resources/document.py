@@ -19,6 +19,10 @@ MAX_DEPTH = 100
 MAX_NODES = 100_000
 """Nodes of one document, aliases written out: what bounds an alias bomb."""
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+_SCANNED_TOO_DEEP = "exceeded maximum nesting depth"
+"""libyaml's words: it looks for the end of a list in brackets before it tells of its beginning."""
+
 try:
     from yaml.cyaml import CParser as _Parser  # type: ignore[attr-defined]
 except ImportError:  # PyYAML built without libyaml: the same events, ten times slower
@@ -143,7 +147,7 @@ class _Composer:
                     self.anchors[event.anchor] = node
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 if len(open_nodes) == MAX_DEPTH:
-                    raise _Refused(event.start_mark, f"nested deeper than {MAX_DEPTH} levels")
+                    raise _Refused(event.start_mark, _TOO_DEEP)
                 if event.anchor is not None:
                     self.anchors[event.anchor] = None
                 open_nodes.append((self._collection(event), event.anchor, children))
@@ -266,6 +270,8 @@ class _Composer:
 
 
 def _syntax_message(error: yaml.MarkedYAMLError, mark: Mark | None, document: Document) -> str:
+    if error.problem == _SCANNED_TOO_DEEP:
+        return _TOO_DEEP
     message = f"not valid YAML: {error.problem or error.context}"
     context: Any = error.context_mark
     if error.context and context and mark and context.line != mark.line:

@@ -1,1 +1,1 @@
-"""What brings events in and takes them out."""
+"""What brings events in beside HTTP: Kafka topics, Redis streams, timers."""

@@ -77,6 +77,10 @@ class NodeProcess:
     def start(self, *, ready: bool = True) -> "NodeProcess":
         """Start it and wait until it listens, and is `ready`."""
         self.launch()
+        return self.wait_until_up(ready=ready)
+
+    def wait_until_up(self, *, ready: bool = True) -> "NodeProcess":
+        """Wait until it listens, and is `ready`."""
         wait_for(self._listens, f"the node listens, see {self.log}", START_LIMIT)
         if ready:
             wait_for(self._is_ready, f"the node is ready, see {self.log}", START_LIMIT)

@@ -43,6 +43,24 @@ def test_what_is_no_port_is_refused(option: str, port: str, tmp_path: Path) -> N
     assert "Traceback" not in told.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [
+        ("--broker", "rabbit://hush@r", "kafka://host:port"),
+        ("--broker", "redis://me:hush@r:port", "redis://localhost:6379"),
+        ("--node-name", "a b", "letters, digits"),
+    ],
+)
+def test_an_option_that_can_not_be_meant_is_named_without_what_may_be_secret(
+    option: str, value: str, remedy: str, tmp_path: Path
+) -> None:
+    told = eventing("up", ".", option, value, cwd=tmp_path)
+    assert told.returncode == 2
+    assert option in told.stderr and remedy in told.stderr
+    assert "hush" not in told.stderr and "Traceback" not in told.stderr
+    assert not (tmp_path / ".eventing").exists()
+
+
 @pytest.mark.parametrize("data", ['{"item":', "[1, 2", ' {"a": 1,}'])
 def test_data_that_is_almost_json_is_told_of(data: str, tmp_path: Path) -> None:
     (tmp_path / "none.yaml").touch()

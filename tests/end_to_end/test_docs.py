@@ -23,7 +23,7 @@ import eventing
 from eventing.node.checks import check
 from eventing.node.cli.main import COMMANDS, main
 from eventing.resources import load_text
-from eventing.resources.broker_limits import _PARSERS as LIMITS
+from eventing.resources.broker_config import LIMITS
 from eventing.resources.function import ScaleSpec
 from eventing.resources.kinds import KINDS
 from eventing.resources.scaling import _READERS as ANNOTATIONS

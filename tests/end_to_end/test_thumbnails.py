@@ -3,51 +3,16 @@
 The two long runs go side by side: most of their time they wait for idle workers to be gone.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from demo_run import EXAMPLE, Demo
 
 pytest.importorskip("cv2")
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "thumbnails"
-
 pytestmark = pytest.mark.timeout(240)
-
-
-class Demo:
-    """One run of the demo, begun at once."""
-
-    def __init__(self, temporary: Path, *arguments: str, example: Path = EXAMPLE) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(example / "demo.py"), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"TMPDIR": str(temporary)},
-        )
-        self.output = self.complaints = ""
-
-    def wait(self) -> int:
-        """Its exit status."""
-        if self._process.poll() is None or not self.output:
-            self.output, self.complaints = self._process.communicate(timeout=200)
-        return self._process.returncode
-
-    def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait(timeout=30)
-
-    def folder(self, what: str) -> Path:
-        """The folder it named on its line `{what}: {folder}`."""
-        (line,) = (line for line in self.output.splitlines() if line.startswith(f"{what}: "))
-        return Path(line.partition(": ")[2])
 
 
 @pytest.fixture(scope="module")

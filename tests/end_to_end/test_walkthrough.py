@@ -145,8 +145,8 @@ def network() -> Iterator[list[str]]:
 
 
 def walk_through() -> list[Block]:
-    """The blocks of the README from its first file on."""
-    blocks = read_blocks(ROOT / "README.md")
+    """The blocks of the README from its first file on, but those that need another server."""
+    blocks = [block for block in read_blocks(ROOT / "README.md") if "needs" not in block.settings]
     first = next(index for index, block in enumerate(blocks) if "title" in block.settings)
     return blocks[first:]
 

@@ -86,7 +86,7 @@ def test_a_value_of_the_wrong_form_is_told_the_right_one(
     assert complaints(text)[0].startswith(f"f.yaml:{complaint}")
 
 
-@pytest.mark.parametrize("kind", ["KafkaSource", "PingSource", "Sequence", "Channel", "Deployment"])
+@pytest.mark.parametrize("kind", ["KafkaChannel", "SinkBinding", "Sequence", "Deployment"])
 def test_kinds_of_knative_that_are_not_supported_say_so(kind: str) -> None:
     text = f"apiVersion: x/v1\nkind: {kind}\nmetadata: {{name: a}}\n"
     assert complaints(text) == [f"f.yaml:2:7: kind {kind} is not supported by this version"]
@@ -96,6 +96,22 @@ def test_another_version_of_a_kind_names_the_supported_one() -> None:
     assert complaints(TRIGGER.replace("dev/v1", "dev/v1beta1")) == [
         'f.yaml:1:13: apiVersion "eventing.knative.dev/v1beta1" of Trigger is not supported; '
         'this version has "eventing.knative.dev/v1"'
+    ]
+
+
+def test_an_older_version_of_a_kind_that_says_the_same_is_taken() -> None:
+    text = """\
+apiVersion: sources.knative.dev/v1beta2
+kind: PingSource
+metadata: {name: a}
+spec:
+  schedule: "* * * * *"
+  sink: {ref: {kind: Broker, apiVersion: eventing.knative.dev/v1, name: default}}
+"""
+    assert complaints(text) == []
+    assert complaints(text.replace("v1beta2", "v1beta1")) == [
+        'f.yaml:1:13: apiVersion "sources.knative.dev/v1beta1" of PingSource is not supported; '
+        'this version has "sources.knative.dev/v1"'
     ]
 
 

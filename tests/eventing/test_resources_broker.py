@@ -2,7 +2,7 @@
 
 import pytest
 
-from eventing.resources import Broker, BrokerLimits, ConfigMap, broker_limits, load_text
+from eventing.resources import Broker, BrokerLimits, ConfigMap, broker_config, load_text
 
 BROKER = """\
 apiVersion: eventing.knative.dev/v1
@@ -78,7 +78,7 @@ def test_references_are_in_the_brokers_namespace_unless_they_say_so() -> None:
     assert sink.path == ("spec", "delivery", "deadLetterSink")
 
 
-@pytest.mark.parametrize("name", ["Kafka", "RabbitMQBroker"])
+@pytest.mark.parametrize("name", ["KafkaNamespaced", "RabbitMQBroker"])
 def test_another_class_of_broker_is_warned_of(name: str) -> None:
     text = BROKER + f"  annotations: {{eventing.knative.dev/broker.class: {name}}}\n"
     (warning,) = load_text(text, "f.yaml").warnings
@@ -86,7 +86,7 @@ def test_another_class_of_broker_is_warned_of(name: str) -> None:
 
 
 def test_limits_are_read_in_seconds_and_bytes() -> None:
-    parsed = broker_limits(
+    parsed = broker_config(
         config_map("  retention.age: P1D\n  max.bytes: 2Gi\n  max.backlog: 100k\n")
     )
     assert parsed.limits == BrokerLimits(retention_age=86400, max_bytes=2 << 30, max_backlog=100000)
@@ -99,13 +99,13 @@ def test_limits_are_read_in_seconds_and_bytes() -> None:
 
 
 def test_every_mistaken_limit_is_told_with_its_place() -> None:
-    parsed = broker_limits(
+    parsed = broker_config(
         config_map("  retention.age: 7d\n  max.byte: 1G\n  max.backlog: |\n    1x\n")
     )
     assert [str(error) for error in parsed.errors] == [
         'f.yaml:5:18: ConfigMap limits: retention.age: "7d" is no ISO 8601 duration such as '
         '"PT30S", "PT1M30S" or "P7D"',
-        'f.yaml:6:13: ConfigMap limits: "max.byte" is no limit of a broker; '
+        'f.yaml:6:13: ConfigMap limits: "max.byte" is no setting of a broker; '
         'did you mean "max.bytes"?',
         'f.yaml:7:16: ConfigMap limits: max.backlog: "1x" is no quantity such as "256Mi", '
         '"1.5G" or "1000"',
@@ -113,9 +113,57 @@ def test_every_mistaken_limit_is_told_with_its_place() -> None:
 
 
 def test_settings_of_knatives_brokers_are_warned_of() -> None:
-    parsed = broker_limits(config_map('  default.topic.partitions: "10"\n'))
+    parsed = broker_config(config_map('  default.topic.partitions: "10"\n'))
     assert parsed.errors == ()
     assert [str(warning) for warning in parsed.warnings] == [
         "f.yaml:5:29: ConfigMap limits: default.topic.partitions has no effect on the embedded "
         "broker"
+    ]
+
+
+def test_a_class_names_its_engine() -> None:
+    def engine(name: str) -> str | None:
+        return broker(f"  annotations: {{eventing.knative.dev/broker.class: {name}}}\n").engine
+
+    assert [engine(name) for name in ("Embedded", "Kafka", "Redis")] == [
+        "embedded",
+        "kafka",
+        "redis",
+    ]
+    assert engine("MTChannelBasedBroker") is None
+    assert broker().engine is None
+
+
+def test_the_keys_of_knatives_kafka_broker_are_those_of_the_engine() -> None:
+    parsed = broker_config(
+        config_map(
+            '  default.topic.partitions: "10"\n'
+            '  default.topic.replication.factor: "3"\n'
+            "  bootstrap.servers: kafka:9092\n"
+            "  auth.secret.ref.name: kafka-auth\n"
+            '  default.topic.config.retention.ms: "604800000"\n'
+            "  max.backlog: 10k\n"
+        ),
+        "kafka",
+    )
+    assert parsed.engine["bootstrap.servers"] == "kafka:9092"
+    assert len(parsed.engine) == 5
+    assert parsed.limits.max_backlog == 10_000
+    assert (parsed.errors, parsed.warnings) == ((), ())
+
+
+def test_mistaken_and_foreign_keys_of_an_engine_are_told_with_their_place() -> None:
+    parsed = broker_config(
+        config_map(
+            '  default.topic.partitions: "many"\n  redis.address: redis://r\n  max.bytes: 1Gi\n'
+        ),
+        "kafka",
+    )
+    assert [str(error) for error in parsed.errors] == [
+        'f.yaml:5:29: ConfigMap limits: default.topic.partitions: "many" is no number from 1 to '
+        "9999"
+    ]
+    assert [str(warning) for warning in parsed.warnings] == [
+        "f.yaml:6:18: ConfigMap limits: redis.address has no effect on a broker of class Kafka",
+        "f.yaml:7:14: ConfigMap limits: max.bytes has no effect on a broker of class Kafka",
     ]

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from eventing.resources import KINDS, schema
-from eventing.resources.api_versions import API_VERSIONS
+from eventing.resources.api_versions import API_VERSIONS, OLDER_API_VERSIONS
 
 
 def references(part: Any) -> set[str]:
@@ -22,7 +22,9 @@ def test_every_kind_is_in_it_with_its_version() -> None:
         definition = whole["$defs"][kind]
         assert {"$ref": f"#/$defs/{kind}"} in whole["oneOf"]
         assert definition["properties"]["kind"]["const"] == kind
-        assert definition["properties"]["apiVersion"]["const"] == api_version
+        allowed = definition["properties"]["apiVersion"]
+        older = OLDER_API_VERSIONS.get(kind, ())
+        assert allowed.get("enum", [allowed.get("const")]) == [api_version, *older]
         assert {"apiVersion", "kind", "metadata"} <= set(definition["required"])
         assert definition["additionalProperties"] is False
     assert KINDS.keys() == API_VERSIONS.keys()

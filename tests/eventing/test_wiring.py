@@ -97,7 +97,7 @@ def test_an_async_handler_serves_many_calls_unless_told_otherwise():
             trigger(subscriber="{ref: {apiVersion: v1, kind: Service, name: web}}"),
             "SubscriberNotResolved",
             "Service/default/web can't be reached: events go to a Function, a Broker, an "
-            "EventTransform or a uri",
+            "EventTransform, a KafkaSink, a RedisStreamSink or a uri",
         ),
         (
             trigger(delivery="{deadLetterSink: {ref: {kind: Function, name: nobody}}}"),

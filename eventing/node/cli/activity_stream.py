@@ -5,6 +5,7 @@ import json
 import queue
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ Record = dict[str, Any]
 SILENCE = 45.0
 """Seconds; a node that lives says something three times as often."""
 
+GONE = "the node is gone, or it shuts down; what it took it will go on with"
 _END = None
 
 
@@ -24,16 +26,21 @@ class StreamEnded(OperationError):
 
 
 class ActivityStream:
-    """Records in order, from before this was made until it is closed."""
+    """Records in order, from before this was made until it is closed: for `next`, or given to
+    `tell` in a thread, None as the last."""
 
     def __init__(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+        self,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        tell: Callable[[Record | None], None] | None = None,
     ) -> None:
         self._connection = connection
         self._response = response
         # A response that is read to its end drops its connection's socket.
         self._socket = connection.sock
         self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._tell = tell or self._records.put
         if self._socket is not None:
             self._socket.settimeout(SILENCE)
         if not response.readline():
@@ -60,7 +67,7 @@ class ActivityStream:
             return None
         if record is _END:
             self._records.put(_END)
-            raise StreamEnded("the node is gone, or it shuts down; what it took it will go on with")
+            raise StreamEnded(GONE)
         return record
 
     def close(self) -> None:
@@ -75,8 +82,8 @@ class ActivityStream:
         try:
             while text := self._response.readline():
                 if text.strip():
-                    self._records.put(json.loads(text))
+                    self._tell(json.loads(text))
         except (OSError, ValueError, AttributeError, http.client.HTTPException):
             # AttributeError: http.client's, for a response that was closed meanwhile.
             pass
-        self._records.put(_END)
+        self._tell(_END)

@@ -19,6 +19,7 @@ from eventing.node.cli.letter_text import tell_letter
 from eventing.node.cli.moments import Span, age
 from eventing.node.cli.names import DEFAULT_BROKER, QualifiedName, short
 from eventing.node.cli.node_client import NodeClient, NotThere
+from eventing.node.cli.nodes_activity import NodesActivity
 from eventing.node.cli.shared_options import with_node, with_output
 from eventing.node.cli.terminal import Part
 
@@ -71,7 +72,7 @@ def list_(
         [
             (str(_id(letter)), "bold"),
             age(letter["at"]),
-            short(letter["trigger"]),
+            short(letter["trigger"]) or "-",
             letter["event"]["type"],
             letter["event"].get("subject") or letter["event"]["id"],
             str(letter["attempts"]),
@@ -267,18 +268,23 @@ def _redrive(
     event = changed or decode_object(letter["event"])
     body = {"event": encode_object(changed)} if changed is not None else None
     path = f"{quote(id.path)}/redrive"
-    told: list[Part] = [("redriven ", "bold"), f"{id} to {short(letter['trigger'])}"]
+    told: list[Part] = [("redriven ", "bold"), f"{id} to {_goal(letter)}"]
     if timeout is None:
         _post_redrive(node, path, body)
         terminal.line(*told)
         return 0
     journey = Journey((event.attributes["source"], event.attributes["id"]))
-    journey.redriven(letter["trigger"])
-    with node.activity() as stream:
+    if letter["trigger"]:
+        journey.redriven(letter["trigger"])
+    with NodesActivity(node) as stream:
         _post_redrive(node, path, body)
         terminal.line(*told)
         follow(journey, stream, node, timeout, quiet=False)
     return verdict(journey, timeout)
+
+
+def _goal(letter: Letter) -> str:
+    return short(letter["trigger"]) or f"broker {short(letter['broker'])}"
 
 
 def _post_redrive(node: NodeClient, path: str, body: dict[str, Any] | None) -> None:

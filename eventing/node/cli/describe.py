@@ -48,6 +48,10 @@ def command(node: NodeClient, kind: str, namespace: str, name: str, output: str 
         case "Trigger":
             _tell(_trigger(item["status"]))
             _tell_letters(node, f"{namespace}/{name}")
+        case "KafkaSource" | "RedisStreamSource" | "PingSource":
+            _tell(_source_rows(kind, item["status"]))
+        case "KafkaSink" | "RedisStreamSink":
+            _tell(_sink_rows(item["status"]))
         case "Function":
             _tell(_function(item["status"]))
             _tell_errors(item["status"])
@@ -110,6 +114,59 @@ def _trigger(status: Item) -> list[Row]:
             )
         )
     return rows
+
+
+def _source_rows(kind: str, status: Item) -> list[Row]:
+    """Figures are those of this node, since its start."""
+    rows: list[Row] = [("Sink", status.get("sink") or ("not resolved", "red"))]
+    if status.get("deadLetterSink"):
+        rows.append(("Dead letters to", status["deadLetterSink"]))
+    if "state" not in status:
+        return rows
+    if kind == "PingSource":
+        rows += [
+            ("Schedule", status["from"]),
+            ("Last", status["lastTick"] or "never"),
+            ("Next", status["nextTick"] or "never"),
+        ]
+        if status["skipped"]:
+            rows.append(("Skipped", (str(status["skipped"]), "red")))
+    else:
+        rows += [("From", status["from"]), ("Group", status["group"])]
+        if "partitions" in status:
+            rows.append(("Partitions", f"{status['partitions']} on this node"))
+        if status["lag"] is not None:
+            rows.append(("Lag", str(status["lag"])))
+        rows.append(("Unreadable", (str(status["unreadable"]), _red(status["unreadable"]))))
+    rows += [
+        ("State", status["state"]),
+        (
+            "Events",
+            f"{status['taken']} taken by the sink, {status['deadLettered']} dead-lettered, "
+            f"{status['givenUp']} given up, {status['inFlight']} in flight; "
+            f"{status['failedAttempts']} attempts failed (here, since its start)",
+        ),
+    ]
+    if status["obstacle"]:
+        rows.append(("Waits for", (status["obstacle"], "red")))
+    return rows
+
+
+def _sink_rows(status: Item) -> list[Row]:
+    if not status:
+        return []
+    rows: list[Row] = [("To", status["to"]), ("Server", status["servers"])]
+    if "mode" in status:
+        rows.append(("Mode", status["mode"]))
+    rows += [
+        ("Stored", f"{status['stored']} (by this node, since its start)"),
+        ("Failed", (str(status["failed"]), _red(status["failed"]))),
+    ]
+    return rows
+
+
+def _red(count: int) -> str:
+    return "red" if count else ""
 
 
 def _function(status: Item) -> list[Row]:

@@ -4,17 +4,18 @@ import time
 
 from eventing.node.cli import terminal
 from eventing.node.cli.activity_lines import summary, time_of, word
-from eventing.node.cli.activity_stream import ActivityStream
 from eventing.node.cli.journey import Journey, Record
 from eventing.node.cli.moments import took
 from eventing.node.cli.names import short
 from eventing.node.cli.node_client import NodeClient
+from eventing.node.cli.nodes_activity import NodesActivity
 
 
 def follow(
-    journey: Journey, stream: ActivityStream, node: NodeClient, timeout: float, *, quiet: bool
+    journey: Journey, stream: NodesActivity, node: NodeClient, timeout: float, *, quiet: bool
 ) -> None:
     """Return when the journey has ended, or after `timeout` seconds. Raises StreamEnded."""
+    stream.tell_unseen()
     deadline = time.monotonic() + timeout
     while not journey.ended:
         left = deadline - time.monotonic()

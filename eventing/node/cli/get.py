@@ -7,8 +7,18 @@ import click
 
 from eventing.node.cli import terminal
 from eventing.node.cli.manifests import manifest
-from eventing.node.cli.names import ALL, DEFAULT_NAMESPACE, KINDS, Kind
+from eventing.node.cli.names import (
+    ALL,
+    DEFAULT_NAMESPACE,
+    GROUPS,
+    KINDS,
+    NODES,
+    SINKS,
+    SOURCES,
+    Kind,
+)
 from eventing.node.cli.node_client import NodeClient
+from eventing.node.cli.node_table import show_nodes
 from eventing.node.cli.resource_choice import find_one, names_of_kind, split_name
 from eventing.node.cli.resource_tables import columns
 from eventing.node.cli.shared_options import with_node, with_output
@@ -20,7 +30,7 @@ EVERY = 1.0
 
 
 @click.command("get")
-@click.argument("kind", type=Kind(or_all=True), default=ALL)
+@click.argument("kind", type=Kind(more=(ALL, SOURCES, SINKS, NODES)), default=ALL)
 @click.argument("name", required=False, shell_complete=names_of_kind)
 @click.option("-n", "--namespace", help="Of this namespace alone. Default: all of them.")
 @click.option("-w", "--watch", is_flag=True, help="Show it again as it changes, until Ctrl-C.")
@@ -34,18 +44,22 @@ def command(
     watch: bool,
     output: str | None,
 ) -> int:
-    """List resources: KIND is brokers, triggers, functions, eventtransforms, configmaps, secrets,
-    namespaces, or all.
+    """List resources: KIND is brokers, triggers, functions, eventtransforms, sources (kafkasources,
+    redisstreamsources, pingsources), sinks (kafkasinks, redisstreamsinks), configmaps, secrets,
+    namespaces, nodes, or all.
 
     \b
     eventing get
     eventing get triggers -o wide
     eventing get trigger bill -o yaml
+    eventing get nodes
 
     LAG counts events of the log a trigger has not settled yet, RETRYING those that wait for their
     next attempt, DEAD its dead letters, UNROUTED events that no trigger wanted.
     """
-    if name is not None and kind == ALL:
+    if kind == NODES and name is not None:
+        raise click.UsageError("'eventing get nodes' takes no name: it lists them all")
+    if name is not None and (kind == ALL or kind in GROUPS):
         raise click.UsageError("a name needs a kind: eventing get trigger NAME")
     if watch and output in ("json", "yaml", "name"):
         raise click.UsageError(f"--watch shows tables; it has no -o {output}")
@@ -53,7 +67,8 @@ def command(
     if output in (None, "wide"):
         _warn_of_old_code(node)
     if not watch:
-        _show(_items(node, kind, namespace, chosen), output, one=name is not None)
+        items = _items(node, kind, namespace, chosen)
+        _show(kind, items, output, one=name is not None)
         return 0
     before: list[Item] | None = None
     while True:
@@ -63,7 +78,7 @@ def command(
                 click.clear()
             elif before is not None:
                 click.echo()
-            _show(items, output, one=name is not None)
+            _show(kind, items, output, one=name is not None)
             before = items
         time.sleep(EVERY)
 
@@ -73,15 +88,23 @@ def _items(
 ) -> list[Item]:
     if one is not None:
         return [find_one(node, kind, *one)]
-    wanted = None if kind == ALL else kind
+    if kind == NODES:
+        nodes: list[Item] = node.get("/api/v1/nodes")["items"]
+        return nodes
+    wanted = None if kind == ALL or kind in GROUPS else kind
     items: list[Item] = node.get("/api/v1/resources", kind=wanted, namespace=namespace)["items"]
     order = list(KINDS)
+    kinds = GROUPS.get(kind, order)
     return sorted(
-        items, key=lambda item: (order.index(item["kind"]), item["namespace"], item["name"])
+        (item for item in items if item["kind"] in kinds),
+        key=lambda item: (order.index(item["kind"]), item["namespace"], item["name"]),
     )
 
 
-def _show(items: list[Item], output: str | None, *, one: bool) -> None:
+def _show(kind: str, items: list[Item], output: str | None, *, one: bool) -> None:
+    if kind == NODES:
+        show_nodes(items, output)
+        return
     match output:
         case "json":
             documents = [manifest(item) for item in items]

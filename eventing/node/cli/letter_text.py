@@ -21,14 +21,15 @@ def tell_letter(id: LetterId, letter: dict[str, Any]) -> None:
     terminal.line(
         ("dead letter ", "bold"),
         (str(id), "bold"),
-        f" of trigger {short(letter['trigger'])}, given up {age(letter['at'])} ago",
+        f"{_whose(letter)}, given up {age(letter['at'])} ago",
         (f" ({moment(letter['at'])})", "dim"),
     )
     terminal.line()
     code = f"{letter['code']} " if letter["code"] else ""
     terminal.line(("failed   ", "dim"), (f"{code}{letter['reason']}", "red"))
     many = "attempt" if attempts == 1 else "attempts"
-    terminal.line(("after    ", "dim"), f"{attempts} {many} at {letter['destination']}")
+    if letter["trigger"]:
+        terminal.line(("after    ", "dim"), f"{attempts} {many} at {letter['destination']}")
     if letter["data"].strip() not in ("", letter["reason"]):
         terminal.line()
         for text in letter["data"].rstrip().splitlines():
@@ -44,9 +45,15 @@ def tell_letter(id: LetterId, letter: dict[str, Any]) -> None:
         for text in data.splitlines():
             terminal.line(f"  {text}")
     terminal.line()
-    terminal.note(
-        (f"'eventing dead-letters redrive {id}' delivers it again; --edit mends its data", "dim")
-    )
+    again = "delivers it again" if letter["trigger"] else "sends it to the broker"
+    terminal.note((f"'eventing dead-letters redrive {id}' {again}; --edit mends its data", "dim"))
+
+
+def _whose(letter: dict[str, Any]) -> str:
+    """What the broker itself could not read is no trigger's."""
+    if letter["trigger"]:
+        return f" of trigger {short(letter['trigger'])}"
+    return f" of broker {short(letter['broker'])}"
 
 
 def _data(event: dict[str, Any]) -> str:

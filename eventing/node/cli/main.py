@@ -18,6 +18,7 @@ COMMANDS = {
     "describe": "Show everything about one resource.",
     "delete": "Remove a resource that was applied.",
     "send": "Send an event, and follow it to its end.",
+    "fire": "Have a PingSource send its event now.",
     "tail": "Watch events on their way.",
     "explain": "Say which triggers would take an event, and why not.",
     "dead-letters": "List, show, redrive and drop dead letters.",

@@ -1,6 +1,6 @@
 """Names of resources on the command line: kinds in all their forms, and `namespace/name`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,42 @@ from eventing.node.config import DEFAULT_DATA
 DEFAULT_NAMESPACE = "default"
 DEFAULT_BROKER = "default/default"
 ALL = "all"
+NODES = "nodes"
+SOURCES = "sources"
+SINKS = "sinks"
 
 KINDS = {
     "Broker": ("broker", "brokers"),
     "Trigger": ("trigger", "triggers", "tr"),
     "Function": ("function", "functions", "fn"),
     "EventTransform": ("eventtransform", "eventtransforms", "et"),
+    "KafkaSource": ("kafkasource", "kafkasources"),
+    "RedisStreamSource": ("redisstreamsource", "redisstreamsources"),
+    "PingSource": ("pingsource", "pingsources"),
+    "KafkaSink": ("kafkasink", "kafkasinks"),
+    "RedisStreamSink": ("redisstreamsink", "redisstreamsinks"),
     "ConfigMap": ("configmap", "configmaps", "cm"),
     "Secret": ("secret", "secrets"),
     "Namespace": ("namespace", "namespaces", "ns"),
 }
 """Every kind with the words for it: one, many, short."""
+GROUPS = {
+    SOURCES: ("KafkaSource", "RedisStreamSource", "PingSource"),
+    SINKS: ("KafkaSink", "RedisStreamSink"),
+}
+"""Words for several kinds at once."""
 
 _KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}
 _PLURALS = [words[1] for words in KINDS.values()]
 
 
 class Kind(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
-    """A kind by any of its words, in any case; with `or_all`, also "all"."""
+    """A kind by any of its words, in any case, or one of the words in `more`."""
 
     name = "kind"
 
-    def __init__(self, *, or_all: bool = False) -> None:
-        self._more = [ALL] if or_all else []
+    def __init__(self, *, more: Sequence[str] = ()) -> None:
+        self._more = list(more)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         word = str(value).lower()

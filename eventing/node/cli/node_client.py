@@ -2,11 +2,12 @@
 
 import http.client
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from eventing.errors import OperationError, UserError
-from eventing.node.cli.activity_stream import ActivityStream
+from eventing.node.cli.activity_stream import ActivityStream, Record
 from eventing.node.cli.node_address import NodeAddress
 
 TIMEOUT = 30.0
@@ -45,15 +46,15 @@ class NodeClient:
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path)
 
-    def activity(self) -> ActivityStream:
-        """What happens from now on; listening has begun when this returns."""
+    def activity(self, tell: Callable[[Record | None], None] | None = None) -> ActivityStream:
+        """What happens from now on; listening has begun when this returns. `tell`: see there."""
         try:
             connection = _connect(self.url, self._timeout)
             connection.request("GET", "/api/v1/activity")
             response = connection.getresponse()
             if response.status != 200:
                 raise self._foreign()
-            return ActivityStream(connection, response)
+            return ActivityStream(connection, response, tell)
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from None
 

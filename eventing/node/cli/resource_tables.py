@@ -73,6 +73,19 @@ def _keys(item: Item) -> Part:
     return ", ".join(names) or "-"
 
 
+def _sink(item: Item) -> Part:
+    return plain_destination(item["status"].get("sink", "")) or "-"
+
+
+def _lag(item: Item) -> Part:
+    lag = item["status"].get("lag")
+    return "-" if lag is None else str(lag)
+
+
+def _moment(name: str) -> Callable[[Item], Part]:
+    return lambda item: item["status"].get(name) or "-"
+
+
 def _source(item: Item) -> Part:
     if item["applied"]:
         return "applied"
@@ -82,6 +95,24 @@ def _source(item: Item) -> Part:
 _KEYED = ("ConfigMap", "Secret")
 
 _READY: list[Column] = [("READY", _ready), ("REASON", lambda item: item["reason"])]
+
+_OUT: list[Column] = [
+    (">TAKEN", _figure("taken")),
+    (">DEAD LETTERED", _alarming("deadLettered")),
+    (">GIVEN UP", _alarming("givenUp")),
+]
+_STREAMED: list[Column] = [
+    ("FROM", _figure("from")),
+    ("SINK", _sink),
+    ("STATE", _figure("state")),
+    (">LAG", _lag),
+    *_OUT,
+]
+_STORED: list[Column] = [
+    ("TO", _figure("to")),
+    (">STORED", _figure("stored")),
+    (">FAILED", _alarming("failed")),
+]
 
 _COLUMNS: dict[str, list[Column]] = {
     "Broker": [
@@ -106,6 +137,18 @@ _COLUMNS: dict[str, list[Column]] = {
         (">COLD STARTS", _figure("coldStarts")),
         (">RESTARTS", _alarming("restarts")),
     ],
+    "KafkaSource": _STREAMED,
+    "RedisStreamSource": _STREAMED,
+    "PingSource": [
+        ("SCHEDULE", _figure("from")),
+        ("SINK", _sink),
+        ("STATE", _figure("state")),
+        ("LAST", _moment("lastTick")),
+        ("NEXT", _moment("nextTick")),
+        *_OUT,
+    ],
+    "KafkaSink": _STORED,
+    "RedisStreamSink": _STORED,
 }
 
 _WIDE: dict[str, list[Column]] = {
@@ -115,6 +158,10 @@ _WIDE: dict[str, list[Column]] = {
         ("ORDER", _figure("order")),
     ],
     "Function": [("HANDLER", _figure("handler"))],
+    "KafkaSource": [(">PARTITIONS", _figure("partitions")), ("GROUP", _figure("group"))],
+    "RedisStreamSource": [("GROUP", _figure("group"))],
+    "KafkaSink": [("SERVERS", _figure("servers")), ("MODE", _figure("mode"))],
+    "RedisStreamSink": [("SERVER", _figure("servers"))],
 }
 
 _LAST: dict[str, list[Column]] = {"Trigger": [("FILTER", _figure("filter"))]}

@@ -13,6 +13,7 @@ from eventing.node.cli.following import follow, verdict
 from eventing.node.cli.journey import Journey
 from eventing.node.cli.moments import Span
 from eventing.node.cli.node_client import NodeClient
+from eventing.node.cli.nodes_activity import NodesActivity
 from eventing.node.cli.shared_options import with_node, with_output
 
 
@@ -56,7 +57,7 @@ def command(
             _tell_sent(event, broker)
         return 0
     journey = Journey((event.attributes["source"], event.attributes["id"]))
-    with node.activity() as stream:
+    with NodesActivity(node) as stream:
         node.send(f"/{broker}", headers, body)
         if not output:
             _tell_sent(event, broker)

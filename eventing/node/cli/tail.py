@@ -9,6 +9,7 @@ from eventing.node.cli import terminal
 from eventing.node.cli.activity_lines import LEVEL_STYLES, summary, time_of, word
 from eventing.node.cli.names import QualifiedName, short
 from eventing.node.cli.node_client import NodeClient
+from eventing.node.cli.nodes_activity import NodesActivity
 from eventing.node.cli.shared_options import with_node, with_output
 
 Record = dict[str, Any]
@@ -43,9 +44,10 @@ def command(
     With -o json each line is a JSON object.
     """
     wanted = _Wanted(node, types, trigger, broker, failed, logs)
-    with node.activity() as stream:
+    with NodesActivity(node) as stream:
         if not output:
             terminal.note(("watching; Ctrl-C ends it", "dim"))
+        stream.tell_unseen()
         while True:
             record = stream.next()
             if record is None or not wanted(record):

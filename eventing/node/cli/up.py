@@ -2,14 +2,33 @@
 
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
 import click
 
+from eventing.errors import UserError
 from eventing.node.config import DEFAULT_ADMIN_PORT, DEFAULT_DATA, DEFAULT_PORT, NodeConfig
 
 PORT = click.IntRange(0, 65535)
+_NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+
+
+def _engine_url(context: click.Context, option: click.Parameter, url: str) -> str:
+    from eventing.node.engines import parse_engine_url
+
+    try:
+        parse_engine_url(url)
+    except UserError as error:
+        raise click.BadParameter(str(error)) from None
+    return url
+
+
+def _node_name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is None or _NODE_NAME.fullmatch(name):
+        return name
+    raise click.BadParameter("it is made of letters, digits, and - . _ between them; 128 at most")
 
 
 @click.command("up")
@@ -76,6 +95,24 @@ PORT = click.IntRange(0, 65535)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File of bearer tokens, one a line, of those who may send events.",
 )
+@click.option(
+    "--broker",
+    default="embedded",
+    show_default=True,
+    envvar="EVENTING_BROKER",
+    metavar="URL",
+    callback=_engine_url,
+    help="Where brokers live that name no class: kafka://host:port, redis://host:port, or embedded."
+    " From the environment: EVENTING_BROKER.",
+)
+@click.option(
+    "--node-name",
+    envvar="EVENTING_NODE_NAME",
+    metavar="NAME",
+    callback=_node_name,
+    help="Tells this node from others of the same engine. Default: made up, and kept in --data."
+    " From the environment: EVENTING_NODE_NAME.",
+)
 def command(
     paths: tuple[Path, ...],
     reload: bool,
@@ -88,6 +125,8 @@ def command(
     max_event_bytes: int,
     scale_to_zero_grace: float,
     tokens: Path | None,
+    broker: str,
+    node_name: str | None,
 ) -> int:
     """Run a node from PATHS: YAML files, Python files, or folders of both.
 
@@ -112,6 +151,8 @@ def command(
             max_event_bytes=max_event_bytes,
             scale_to_zero_grace=scale_to_zero_grace,
             tokens=tokens,
+            broker=broker,
+            name=node_name,
         )
     )
 

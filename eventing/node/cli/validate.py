@@ -14,8 +14,9 @@ from eventing.node.cli import terminal
 from eventing.node.cli.places import near
 from eventing.node.cli.shared_options import with_output
 from eventing.node.projects import Projects
-from eventing.node.wiring import HANDLER_NOT_FOUND, Wiring, resolve
+from eventing.node.wiring import HANDLER_NOT_FOUND, SETTINGS_NOT_VALID, Condition, Wiring, resolve
 from eventing.resources import Problem, Resource, Trigger, load, loaded_place
+from eventing.resources.place import Path as FieldPath
 
 _WHERE = {
     "BrokerNotFound": ("spec", "broker"),
@@ -26,6 +27,16 @@ _WHERE = {
     "ConfigMapNotFound": ("spec",),
 }
 """Where a resource names what is not there, by its condition's reason."""
+
+_SETTINGS = {
+    "KafkaSource": ("spec", "net"),
+    "KafkaSink": ("spec", "auth"),
+    "RedisStreamSource": ("spec", "address"),
+    "RedisStreamSink": ("spec", "address"),
+}
+"""Where the settings of an engine's client stand, by kind."""
+_OF_ENTRIES = ("SecretNotFound", "ConfigMapNotFound", "KeyNotFound", "KeyNotText")
+"""Reasons that name the Secret or ConfigMap."""
 
 
 @dataclass(slots=True)
@@ -101,8 +112,19 @@ def _not_ready(wiring: Wiring, failures: list[str]) -> Iterator[Problem]:
         resource = wiring.resources[identity]
         if condition.reason == "DeadLetterSinkNotResolved":
             resource = _owner_of_sink(resource, wiring)
-        place = loaded_place(resource, _WHERE.get(condition.reason, ()))
+        place = loaded_place(resource, _where(resource, condition))
         yield Problem.at(place, f"{identity} will not be ready: {condition.message}")
+
+
+def _where(resource: Resource, condition: Condition) -> FieldPath:
+    """Where it names what is missing."""
+    if condition.reason in _OF_ENTRIES:
+        for reference in resource.references():
+            if reference.kind in ("Secret", "ConfigMap") and str(reference) in condition.message:
+                return reference.path
+    if condition.reason == SETTINGS_NOT_VALID:
+        return _SETTINGS.get(resource.kind, ())
+    return _WHERE.get(condition.reason, ())
 
 
 def _missing_handlers(wiring: Wiring) -> Iterator[Problem]:
