@@ -16,8 +16,8 @@ INSTALLED := $(VENV)/.installed
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(INSTALLED) ## Images in, thumbnails out: IMAGES=folder for pictures of your own
-	@$(BIN)/python examples/thumbnails/demo.py $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
+demo: $(INSTALLED) ## Images in, thumbnails out: BROKER=kafka or redis for two nodes, IMAGES=folder for your own
+	@$(BIN)/python examples/thumbnails/demo.py $(if $(BROKER),--broker "$(BROKER)") $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
 
 test: $(INSTALLED) ## Run all tests; ARGS="-k name -x" for some
 	$(BIN)/python -m pytest $(ARGS)
@@ -30,6 +30,7 @@ check: $(INSTALLED) ## Format, lint, types and the direction of imports, in seco
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED) ## Measure speed and memory against a floor taken in the same run
+	@$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove .venv and all that builds, tests and the demo left behind

@@ -21,8 +21,10 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.engines import over_engine
 from benchmarks.load import batches, cpu_seconds, drive, events, floor_server, memory_bytes
 from benchmarks.node_process import RunningNode, running_node, trigger
+from benchmarks.table import Table
 
 BROKER = "/default/default"
 ROUNDS = 5
@@ -45,30 +47,6 @@ THREAD = """
 import threading, time
 threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
 """
-
-
-class Table:
-    """Lines of a figure, its floor, their ratio and the ratio aimed at."""
-
-    def __init__(self) -> None:
-        self.missed = 0
-
-    def row(self, what: str, figures: list[tuple[float, float]], aim: float | None) -> None:
-        ratio = statistics.median(figure / floor for figure, floor in figures)
-        figure = statistics.median(figure for figure, _ in figures)
-        floor = statistics.median(floor for _, floor in figures)
-        verdict = ""
-        if aim is not None:
-            verdict = f"  aim {aim:.1f} {'ok' if ratio <= aim else 'MISSED'}"
-            self.missed += ratio > aim
-        print(f"{what:<58} {figure:7.1f} µs  floor {floor:5.1f}  ratio {ratio:5.2f}{verdict}")
-
-    def value(self, what: str, value: float, unit: str, aim: float | None) -> None:
-        verdict = ""
-        if aim is not None:
-            verdict = f"  aim {aim:g} {'ok' if value <= aim else 'MISSED'}"
-            self.missed += value > aim
-        print(f"{what:<58} {value:7.1f} {unit}{verdict}")
 
 
 def rounds(
@@ -312,7 +290,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--events", type=int, default=10_000, help="events a round")
     parser.add_argument(
-        "--only", choices=["memory", "cold", "reload", "paths", "million"], help="one part of it"
+        "--only",
+        choices=["memory", "cold", "reload", "paths", "million", "kafka", "redis"],
+        help="one part of it",
     )
     options = parser.parse_args()
     table = Table()
@@ -322,12 +302,13 @@ def main() -> int:
         "reload": lambda: reloads(table, 20),
         "paths": lambda: paths(table, options.events),
         "million": lambda: a_million(table, options.events),
+        "kafka": lambda: over_engine(table, "kafka", options.events),
+        "redis": lambda: over_engine(table, "redis", options.events),
     }
     for name, part in parts.items():
         if options.only in (None, name):
             part()
-    if table.missed:
-        print(f"\n{table.missed} figures miss their aim")
+    table.tell_missed()
     return 1 if table.missed else 0
 
 

@@ -38,12 +38,24 @@ class RunningNode:
         """Deliveries that are over, of all triggers."""
         return sum(item["status"].get("done", 0) for item in self.items("Trigger"))
 
-    def wait_done(self, count: int, seconds: float = 120.0) -> None:
+    def wait_done(self, count: int, seconds: float = 120.0, *, every: float = 0.02) -> None:
+        """Asks the node `every` so many seconds, which costs it a little each time."""
         end = time.monotonic() + seconds
         while self.done() < count:
             if time.monotonic() > end:
                 raise TimeoutError(f"{self.done()} of {count} deliveries are done")
-            time.sleep(0.02)
+            time.sleep(every)
+
+    def wait_ready(self, seconds: float = 60.0) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.admin}/readyz").close()
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise TimeoutError(f"the node is not ready: {error}") from None
+                time.sleep(0.02)
 
     def children(self) -> list[int]:
         """Every process below the node."""
@@ -101,7 +113,9 @@ def running_node(
                 wait_for_port(port)
             except OSError:
                 raise RuntimeError(f"the node did not start:\n{log.read_text()}") from None
-            yield RunningNode(process.pid, port, f"http://127.0.0.1:{admin_port}", folder, log)
+            node = RunningNode(process.pid, port, f"http://127.0.0.1:{admin_port}", folder, log)
+            node.wait_ready()
+            yield node
         finally:
             process.send_signal(signal.SIGTERM)
             try:

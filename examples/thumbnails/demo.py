@@ -2,26 +2,30 @@
 
 Starts `eventing up` on this folder as a process of its own, posts pictures to it over HTTP, a
 broken one and one that fails twice among them, follows each to its end, and says what happened.
-Exit status 0 only if all of it went as it should.
+Over Kafka or Redis (`make demo BROKER=kafka`) there are two such nodes, and one of them is killed
+in the middle. Exit status 0 only if all of it went as it should.
 """
 
 import argparse
+import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from engines import ADDRESS, SCHEMES, engine
 from journeys import Journey, Ledger, Upload, uploads
 from node_process import Failed, Node
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from tables import show_cold_starts, show_journeys
 from verdict import faults
 
 HERE = Path(__file__).resolve().parent
@@ -29,49 +33,85 @@ QUIET_LIMIT = 60.0
 """Seconds without any news after which what is still open counts as lost."""
 SLEEP_LIMIT = 90.0
 """Seconds the workers may take to be gone after the last event."""
+MEET_LIMIT = 30.0
+"""Seconds until two nodes of one engine see each other, and until a killed one is missed."""
+BUSY_LIMIT = 10.0
+"""Seconds to wait for a node to be in the middle of something."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Images in, thumbnails out.")
+    parser = argparse.ArgumentParser(
+        description="Images in, thumbnails out. Over kafka and redis with two nodes, one of them "
+        f"killed on the way; {ADDRESS}=kafka://host:port names a server that is there, without it "
+        "one is started here."
+    )
     parser.add_argument("--images", type=Path, help="a folder of pictures of your own")
-    chosen: Path | None = parser.parse_args().images
+    parser.add_argument("--broker", choices=["embedded", *SCHEMES], default="embedded")
+    options = parser.parse_args()
+    chosen: Path | None = options.images
     if chosen and not chosen.is_dir():
         parser.error(f"{chosen} is no folder")
-    # The node is ended on the way out, so there has to be a way out.
+    if other := other_engine(options.broker):
+        parser.error(f"--broker is {options.broker}, but {ADDRESS} is an address of {other}")
+    # The nodes are ended on the way out, so there has to be a way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(width=None if sys.stdout.isatty() else 120)
     pictures = uploads(chosen and chosen.resolve())
     work = Path(tempfile.mkdtemp(prefix="thumbnails-"))
     try:
-        run(pictures, work, console)
+        if options.broker == "embedded":
+            run(pictures, work, console, {"solo": "embedded"})
+        else:
+            with engine(options.broker, console) as address:
+                run(pictures, work, console, {"a": address, "b": address})
     except Failed as failure:
         console.print(f"[red]failed:[/red] {escape(str(failure))}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130
-    shutil.rmtree(work / "data", ignore_errors=True)
+    for data in work.glob("*/data"):
+        shutil.rmtree(data, ignore_errors=True)
     console.print(f"[green]all {len(pictures)} pictures went as they should[/green]")
     return 0
 
 
-def run(pictures: list[Upload], work: Path, console: Console) -> None:
-    """The whole demo; raises Failed with all that was not as it should be."""
+def other_engine(broker: str) -> str:
+    """The scheme of what the environment names, where it is of another engine than asked for."""
+    scheme = os.environ.get(ADDRESS, "embedded").partition(":")[0]
+    meant = broker == "embedded" or scheme in ("embedded", *SCHEMES[broker])
+    return "" if meant else scheme
+
+
+def run(pictures: list[Upload], work: Path, console: Console, nodes: dict[str, str]) -> None:
+    """The whole demo, on nodes of these names and brokers' addresses; raises Failed with all that
+    was not as it should be."""
     thumbnails, quarantine = work / "thumbnails", work / "quarantine"
     environment = {"THUMBNAILS_DIR": str(thumbnails), "QUARANTINE_DIR": str(quarantine)}
-    with running(work, environment, console) as node:
-        ledger = Ledger(pictures)
-        node.follow(ledger.take)
-        feed_and_follow(node, ledger, console)
-        show_journeys(ledger, console)
-        functions = node.functions()
-        show_cold_starts(functions, console)
-        left = wait_for_sleep(node, console)
-        wrong = list(faults(ledger, thumbnails, quarantine))
-        wrong += [
-            f"{name} never started from zero workers"
-            for name, figures in functions.items()
-            if not figures["coldStarts"]
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(one_node(name, address, work, environment, console))
+            for name, address in nodes.items()
         ]
+        ledger = Ledger(pictures)
+        for node in running:
+            node.follow(ledger.take)
+        if len(running) > 1:
+            wait_for_company(running)
+        feed_and_follow(running, ledger, console)
+        last = running[-1]
+        show_journeys(ledger, console, by=len(running) > 1)
+        functions = last.functions()
+        show_cold_starts(functions, console)
+        left = wait_for_sleep(last, console)
+        wrong = list(faults(ledger, thumbnails, quarantine))
+        if len(running) == 1:
+            wrong += [
+                f"{name} never started from zero workers"
+                for name, figures in functions.items()
+                if not figures["coldStarts"]
+            ]
+        elif not wait_until(lambda: list(last.nodes()) == [last.name], MEET_LIMIT):
+            wrong.append(f"node {last.name} still counts the killed one: {sorted(last.nodes())}")
         if left:
             wrong.append(f"after {SLEEP_LIMIT:.0f} s there still were workers of {', '.join(left)}")
         else:
@@ -83,21 +123,23 @@ def run(pictures: list[Upload], work: Path, console: Console) -> None:
 
 
 @contextmanager
-def running(work: Path, environment: dict[str, str], console: Console) -> Iterator[Node]:
+def one_node(
+    name: str, broker: str, work: Path, environment: dict[str, str], console: Console
+) -> Iterator[Node]:
     """A node that is ready, ended on the way out; where anything fails, its last words show."""
     began = time.monotonic()
-    node = Node(HERE, work, environment)
+    node = Node(HERE, work / name, environment, name=name, broker=broker)
     try:
         node.wait_until_ready()
         ready = time.monotonic() - began
-        console.print(f"eventing up {HERE}: ready after {ready:.1f} s", soft_wrap=True)
+        called = "eventing up" if broker == "embedded" else f"node {name}: eventing up"
+        console.print(f"{called} {HERE}: ready after {ready:.1f} s", soft_wrap=True)
         yield node
-        status = node.stop()
-        if status != 0:
-            raise Failed(f"the node ended with status {status} when asked to stop")
+        if not node.killed and (status := node.stop()) != 0:
+            raise Failed(f"node {name} ended with status {status} when asked to stop")
     except Failed:
         node.stop()
-        console.rule("the node's last words")
+        console.rule(f"the last words of node {name}")
         console.print(node.last_words(), markup=False, highlight=False, soft_wrap=True)
         console.rule()
         console.print(f"all of them: {node.log}", soft_wrap=True)
@@ -106,8 +148,17 @@ def running(work: Path, environment: dict[str, str], console: Console) -> Iterat
         node.stop()
 
 
-def feed_and_follow(node: Node, ledger: Ledger, console: Console) -> None:
-    """Post every picture, then wait until each has come to its end, or no news come any more."""
+def wait_for_company(nodes: list[Node]) -> None:
+    """Until every node sees all of them."""
+    names = {node.name for node in nodes}
+    for node in nodes:
+        if not wait_until(lambda node=node: names <= node.nodes().keys(), MEET_LIMIT):
+            raise Failed(f"node {node.name} does not see the others, only {sorted(node.nodes())}")
+
+
+def feed_and_follow(nodes: list[Node], ledger: Ledger, console: Console) -> None:
+    """Post every picture, to one node after the other, then wait until each has come to its end,
+    or no news come any more. Of several nodes the first is killed when half of them are sent."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -115,21 +166,61 @@ def feed_and_follow(node: Node, ledger: Ledger, console: Console) -> None:
         TimeElapsedColumn(),
     )
     total = len(ledger.journeys)
+    killed = 0.0
     with Progress(*columns, console=console) as progress:
         sent = progress.add_task("pictures sent", total=total)
         ended = progress.add_task("come to their end", total=total)
-        for journey in ledger.journeys.values():
-            status, said = node.post(journey.upload)
-            if status == 413:
-                journey.ending, journey.reason = "refused", said
-            elif status != 202:
-                raise Failed(f"{journey.upload.name} was answered {status}: {said}")
+        for number, journey in enumerate(ledger.journeys.values(), 1):
+            alive = [node for node in nodes if not node.killed]
+            send(journey, alive[number % len(alive)])
             progress.update(sent, advance=1)
             progress.update(ended, completed=ledger.ended())
+            if number == total // 2 and len(nodes) > 1:
+                kill_in_the_middle(nodes[0], ledger, progress.console)
+                killed = time.monotonic()
         with ledger.news:
             while ledger.ended() < total and ledger.news.wait(QUIET_LIMIT):
                 progress.update(ended, completed=ledger.ended())
         progress.update(ended, completed=ledger.ended())
+    if killed:
+        console.print(f"the last one ended {time.monotonic() - killed:.1f} s after the kill")
+
+
+def send(journey: Journey, node: Node) -> None:
+    """Raises Failed where the node does not take the picture."""
+    status, said = node.post(journey.upload)
+    if status == 413:
+        journey.ending, journey.reason = "refused", said
+    elif status != 202:
+        raise Failed(f"{journey.upload.name} was answered {status}: {said}")
+
+
+def kill_in_the_middle(node: Node, ledger: Ledger, console: Console) -> None:
+    """kill -9, while the node is at work on something."""
+    in_flight = 0
+
+    def busy() -> bool:
+        nonlocal in_flight
+        in_flight = node.in_flight()
+        return in_flight > 0
+
+    wait_until(busy, BUSY_LIMIT)
+    node.kill()
+    console.print(
+        f"node {node.name} killed (kill -9) with {in_flight} deliveries in flight; so far "
+        f"{ledger.ended()} pictures have come to their end"
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it came true in time. A node that does not answer may do so later."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(OSError, HTTPException):
+            if condition():
+                return True
+        time.sleep(0.02)
+    return False
 
 
 def wait_for_sleep(node: Node, console: Console) -> list[str]:
@@ -146,69 +237,6 @@ def wait_for_sleep(node: Node, console: Console) -> list[str]:
 def awake(figures: dict[str, Any]) -> int:
     """How many workers a function has, whatever they are at."""
     return sum(figures[state] for state in ("starting", "ready", "draining"))
-
-
-def show_journeys(ledger: Ledger, console: Console) -> None:
-    table = plain_table("What happened to each picture")
-    table.add_column("picture", overflow="fold")
-    table.add_column("trigger")
-    table.add_column("tries", justify="right")
-    table.add_column("waited", justify="right")
-    table.add_column("ended as", overflow="fold")
-    for name, journey in ledger.journeys.items():
-        table.add_row(
-            escape(name),
-            journey.trigger,
-            str(journey.attempts),
-            milliseconds(journey.entered),
-            ending(journey),
-        )
-    console.print(table)
-
-
-def show_cold_starts(functions: dict[str, dict[str, Any]], console: Console) -> None:
-    table = plain_table("Cold starts: from no worker to the handler")
-    table.add_column("function")
-    for figure in ("cold starts", "shortest", "median", "longest"):
-        table.add_column(figure, justify="right")
-    for name, figures in functions.items():
-        seconds = sorted(figures["coldStartSeconds"])
-        picked = (seconds[0], seconds[len(seconds) // 2], seconds[-1]) if seconds else ()
-        table.add_row(name, str(figures["coldStarts"]), *map(milliseconds, picked))
-    console.print(table)
-
-
-def plain_table(title: str) -> Table:
-    """Without rules, which leaves its last column room in 80 columns, and a line apart."""
-    return Table(
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-
-
-def ending(journey: Journey) -> str:
-    reason = escape(journey.reason)
-    match journey.ending:
-        case "thumbnails":
-            focus = {"face": ", for a face", "energy": ", for its detail"}.get(journey.found, "")
-            return f"[green]{journey.stored} thumbnails[/green]{focus}"
-        case "quarantine":
-            return f"[yellow]quarantine[/yellow]: {reason}"
-        case "refused":
-            return f"[yellow]refused as too large[/yellow]: {reason}"
-        case "dead letter":
-            return f"[red]dead letter[/red]: {reason}"
-        case None:
-            return f"[red]no end[/red] {reason}".rstrip()
-
-
-def milliseconds(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds * 1000:.1f} ms"
 
 
 if __name__ == "__main__":

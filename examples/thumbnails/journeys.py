@@ -32,13 +32,15 @@ class Upload:
 
 @dataclass(slots=True)
 class Journey:
-    """What is known of one upload so far. `entered` is the seconds from its first hand-out to a
-    worker's handler, `found` what its crop was chosen for."""
+    """What is known of one upload so far. `stored` are the ids of the thumbnails written, `nodes`
+    those that worked on it. `entered` is the seconds from its first hand-out to a worker's handler,
+    `found` what its crop was chosen for."""
 
     upload: Upload
     trigger: str = ""
     attempts: int = 0
-    stored: int = 0
+    stored: set[str] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
     ending: Ending | None = None
     found: str = ""
     reason: str = ""
@@ -78,8 +80,8 @@ def content_type(path: Path) -> str:
 
 
 class Ledger:
-    """The journey of every upload. One thread tells it the records, others read; `news` is
-    notified at each."""
+    """The journey of every upload. Threads, one a node, tell it the records, another reads; `news`
+    is notified at each. What a node did and was killed before settling, another tells again."""
 
     def __init__(self, pictures: list[Upload]) -> None:
         self.journeys = {picture.name: Journey(picture) for picture in pictures}
@@ -87,11 +89,11 @@ class Ledger:
         self.missed = 0
         """Records that the node had to drop: what they told is not known."""
 
-    def take(self, record: dict[str, Any]) -> None:
+    def take(self, record: dict[str, Any], node: str) -> None:
         with self.news:
             match record.get("record"):
                 case "attempt":
-                    self._take_attempt(record)
+                    self._take_attempt(record, node)
                 case "log":
                     self._take_log(record)
                 case "dropped":
@@ -102,10 +104,11 @@ class Ledger:
         """How many uploads have come to their end."""
         return sum(journey.ending is not None for journey in self.journeys.values())
 
-    def _take_attempt(self, record: dict[str, Any]) -> None:
+    def _take_attempt(self, record: dict[str, Any], node: str) -> None:
         journey = self.journeys.get(record["event"].get("subject", ""))
         if journey is None:
             return
+        journey.nodes.add(node)
         trigger = record["trigger"].rpartition("/")[2]
         function = "quarantine" if record["stage"] == "dead_letter" else trigger
         done = record["outcome"] == "done"
@@ -113,8 +116,9 @@ class Ledger:
             journey.ending, journey.reason = "dead letter", f"{function}: {record['reason']}"
             return
         if function == "store":
-            journey.stored += done
-            if journey.stored == len(SIZES):
+            if done:
+                journey.stored.add(record["event"]["id"])
+            if len(journey.stored) == len(SIZES):
                 journey.ending = "thumbnails"
         elif function == "quarantine":
             if done:

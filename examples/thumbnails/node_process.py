@@ -27,9 +27,23 @@ class Failed(Exception):
 
 
 class Node:
-    """`eventing up` on a folder, on free ports, with all it keeps and says beneath `work`."""
+    """`eventing up` on a folder, on free ports, with all it keeps and says beneath `work`.
 
-    def __init__(self, folder: Path, work: Path, environment: dict[str, str]) -> None:
+    `broker` is an engine's address, or "embedded"; `name` tells nodes of one engine apart.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        work: Path,
+        environment: dict[str, str],
+        *,
+        name: str = "solo",
+        broker: str = "embedded",
+    ) -> None:
+        work.mkdir(exist_ok=True)
+        self.name = name
+        self.killed = False
         self.log = work / "node.log"
         self._where = work / "data" / "node.json"
         self._ingress = self._admin = ""
@@ -39,7 +53,10 @@ class Node:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                env=os.environ | environment,
+                # An address may hold a password: not for the command line, which all may see.
+                env=os.environ
+                | environment
+                | {"EVENTING_BROKER": broker, "EVENTING_NODE_NAME": name},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -51,11 +68,12 @@ class Node:
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise Failed(f"the node ended at once, with status {self._process.returncode}")
+                status = self._process.returncode
+                raise Failed(f"node {self.name} ended at once, with status {status}")
             if self._listens() and self._get("/readyz")[0] == 200:
                 return
             time.sleep(0.02)
-        raise Failed(f"the node was not ready within {START_LIMIT:.0f} s")
+        raise Failed(f"node {self.name} was not ready within {START_LIMIT:.0f} s")
 
     def post(self, picture: Upload) -> tuple[int, str]:
         """Post a picture as an event in HTTP's binary mode: the picture is the body as it is, the
@@ -78,8 +96,9 @@ class Node:
         finally:
             connection.close()
 
-    def follow(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Hand every entry of the node's live record to `tell` from now on, in a thread."""
+    def follow(self, tell: Callable[[dict[str, Any], str], None]) -> None:
+        """Hand every entry of the node's live record to `tell`, with the node's name, from now on
+        and in a thread."""
         connection = http.client.HTTPConnection(self._admin)
         connection.request("GET", "/api/v1/activity")
         answer = connection.getresponse()
@@ -90,7 +109,7 @@ class Node:
             try:
                 while line := answer.readline():
                     if line.strip():
-                        tell(json.loads(line))
+                        tell(json.loads(line), self.name)
             except (OSError, ValueError, http.client.HTTPException):
                 pass  # the node has ended
 
@@ -102,6 +121,25 @@ class Node:
         if status != 200:
             raise Failed(f"the admin API answered {status}: {body[:200].decode(errors='replace')}")
         return {item["name"]: item["status"] for item in json.loads(body)["items"]}
+
+    def in_flight(self) -> int:
+        """How many deliveries it has handed out and not settled."""
+        status, body = self._get("/api/v1/resources?kind=Trigger")
+        if status != 200:
+            return 0
+        return sum(item["status"].get("inFlight", 0) for item in json.loads(body)["items"])
+
+    def nodes(self) -> dict[str, bool]:
+        """The nodes it sees, itself among them, and whether each is ready."""
+        status, body = self._get("/api/v1/nodes")
+        items = json.loads(body)["items"] if status == 200 else ()
+        return {item["name"]: item["ready"] for item in items}
+
+    def kill(self) -> None:
+        """kill -9: no farewell, nothing settled."""
+        self.killed = True
+        self._process.kill()
+        self._process.wait()
 
     def stop(self) -> int:
         """End it as an operator would, with SIGTERM; returns its exit status."""

@@ -1,0 +1,164 @@
+"""The compose files: valid, on loopback alone, with health checks and volumes, and their engines'
+settings start real servers.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from kafka_jars import VERSION
+from kafka_server import KafkaServer
+from redis_service import StartRedis
+from service_rule import needed
+
+COMPOSE = Path(__file__).parents[2] / "compose"
+FILES = ["kafka.yaml", "redis.yaml"]
+NODES = {"node", "second-node"}
+SERVICE_KEYS = {
+    *("image", "build", "command", "environment", "hostname", "init", "profiles", "tmpfs"),
+    *("ports", "volumes", "depends_on", "healthcheck", "restart", "stop_grace_period"),
+    *("read_only", "cap_drop", "security_opt"),
+}
+"""Those of the Compose specification that are used here; another one is a slip of the pen."""
+
+DURATION = re.compile(r"(\d+(us|ms|s|m|h))+")
+
+
+def loaded(file: str) -> dict[str, Any]:
+    text: dict[str, Any] = yaml.safe_load((COMPOSE / file).read_text())
+    return text
+
+
+def services(file: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = loaded(file)["services"]
+    return found
+
+
+def engine(file: str) -> dict[str, Any]:
+    return services(file)[file.removesuffix(".yaml")]
+
+
+def has_compose() -> bool:
+    """Whether `docker compose` is at hand; it needs no engine to look at a file."""
+    command = ["docker", "compose", "version"]
+    return (
+        bool(shutil.which("docker"))
+        and subprocess.run(command, capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.parametrize("profile", [[], ["--profile", "two"]])
+@pytest.mark.parametrize("file", FILES)
+def test_docker_compose_finds_it_valid(file: str, profile: list[str]) -> None:
+    if not has_compose():
+        pytest.skip("docker compose is not installed; the structure is checked without it")
+    command = ["docker", "compose", "--file", str(COMPOSE / file), *profile, "config", "--quiet"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert not ran.stderr
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_its_parts_are_those_of_the_compose_specification(file: str) -> None:
+    whole = loaded(file)
+    assert {key for key in whole if not key.startswith("x-")} == {"name", "services", "volumes"}
+    for name, service in services(file).items():
+        assert service.keys() <= SERVICE_KEYS, name
+        assert all(isinstance(each, str) for each in service.get("environment", {}).values()), name
+        assert DURATION.fullmatch(service["stop_grace_period"]), name
+        for other, how in service.get("depends_on", {}).items():
+            assert "healthcheck" in services(file)[other], f"{name} waits for {other}"
+            assert how == {"condition": "service_healthy"}
+    build = services(file)["node"]["build"]
+    context = (COMPOSE / build["context"]).resolve()
+    assert (context / build["dockerfile"]).is_file() and (context / "pyproject.toml").is_file()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_port_is_on_loopback_and_named_once(file: str) -> None:
+    ports = [port for service in services(file).values() for port in service["ports"]]
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert len(ports) == len(set(ports))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_service_keeps_its_data_in_a_volume_of_its_own(file: str) -> None:
+    used = [
+        volume.partition(":")[0]
+        for service in services(file).values()
+        for volume in service["volumes"]
+        if not volume.startswith(("$", ".", "/"))
+    ]
+    assert sorted(used) == sorted(loaded(file)["volumes"]) == sorted(services(file))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_service_has_a_health_check_and_comes_back(file: str) -> None:
+    image = (COMPOSE / "Dockerfile").read_text()
+    for name, service in services(file).items():
+        assert service["restart"] == "unless-stopped", name
+        if name in NODES:
+            assert "HEALTHCHECK" in image and "/readyz" in image
+        else:
+            check = service["healthcheck"]
+            assert check["test"][0] == "CMD" and check["retries"] > 0, name
+            assert all(
+                DURATION.fullmatch(check[key]) for key in ("interval", "timeout", "start_period")
+            )
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_node_has_no_more_rights_than_it_needs(file: str) -> None:
+    for name in NODES:
+        node = services(file)[name]
+        assert node["read_only"] and node["cap_drop"] == ["ALL"]
+        assert node["security_opt"] == ["no-new-privileges:true"]
+        assert all(each.endswith(":ro") for each in node["volumes"] if "/app" in each)
+
+
+def test_the_project_they_run_is_valid() -> None:
+    command = [sys.executable, "-m", "eventing", "validate", str(COMPOSE / "project")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.service("kafka")
+def test_kafka_starts_with_the_settings_of_its_file() -> None:
+    """All but names and addresses, which are a container's."""
+    service = engine("kafka.yaml")
+    assert service["image"] == f"apache/kafka:{VERSION}"
+    places = ("node.id", "process.roles", "log.dirs")
+    properties = {
+        name.removeprefix("KAFKA_").lower().replace("_", "."): value
+        for name, value in service["environment"].items()
+        if name.startswith("KAFKA_")
+    }
+    settings = {
+        name: value
+        for name, value in properties.items()
+        if name not in places and "listener" not in name and "quorum" not in name
+    }
+    with needed():
+        server = KafkaServer(properties=settings, cluster=service["environment"]["CLUSTER_ID"])
+    with server:
+        admin = AdminClient({"bootstrap.servers": server.bootstrap_servers})
+        (asked,) = admin.describe_configs([ConfigResource(ResourceType.BROKER, "1")]).values()
+        known = asked.result(30)
+        assert {name: known[name].value for name in settings} == settings
+
+
+def test_redis_starts_with_the_settings_of_its_file(start_redis: StartRedis) -> None:
+    program, *arguments = engine("redis.yaml")["command"]
+    assert program == "redis-server"
+    names = [name.removeprefix("--") for name in arguments[::2]]
+    settings = dict(zip(names, arguments[1::2], strict=True))
+    server = start_redis(options={name: value or '""' for name, value in settings.items()})
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        assert {name: client.config_get(name)[name] for name in settings} == settings
