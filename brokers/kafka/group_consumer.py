@@ -106,7 +106,7 @@ class GroupConsumer:
         self.fault = ""
         """Why it reads nothing; empty while it does."""
         self.lock = threading.Lock()
-        """Held while shares are taken away, and while their offsets enter a transaction."""
+        """Held while shares are taken away, and while it is seen whether they are there."""
         self._group = group
         self._member = member
         self._filters = filters
@@ -183,13 +183,16 @@ class GroupConsumer:
         """Add the offsets to the producer's transaction, as this member of the group. Raises Stale
         where a share is not this node's any more."""
         with self.lock:
-            if not all(share.alive for share, _, _ in offsets) or self._generation is None:
+            generation = self._generation
+            if generation is None or not all(share.alive for share, _, _ in offsets):
                 raise Stale
-            places = [
-                _place(self._group.topic, share.partition, offset, metadata)
-                for share, offset, metadata in offsets
-            ]
-            producer.send_offsets_to_transaction(places, self._generation, seconds)
+        # Without the lock, for it may take its time. Should a share be taken away meanwhile,
+        # Kafka refuses the offsets of a generation that has passed.
+        places = [
+            _place(self._group.topic, share.partition, offset, metadata)
+            for share, offset, metadata in offsets
+        ]
+        producer.send_offsets_to_transaction(places, generation, seconds)
 
     # In its own thread.
 

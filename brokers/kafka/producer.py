@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -41,19 +40,29 @@ class RecordProducer:
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self.heard = ClientErrors()
         self._servers = settings.bootstrap_servers
-        self._producer: Any = Producer(
-            {
-                **client_options(settings, client_id, self.heard),
-                **COMMON,
-                "message.timeout.ms": int(ANSWER_SECONDS * 1000),
-            }
-        )
-        self._reports = Reports(self._producer)
+        self._options = {
+            **client_options(settings, client_id, self.heard),
+            **COMMON,
+            "message.timeout.ms": int(ANSWER_SECONDS * 1000),
+        }
+        self._outstanding: set[_Sent] = set()
+        self._open()
+
+    def _open(self) -> None:
+        self._producer: Any = Producer(self._options)
+        self._reports = Reports(self._producer, self._broke)
+
+    def _broke(self, error: KafkaError) -> None:
+        """What is outstanding is answered, and the next record goes to another producer."""
+        self._reports.stop()
+        self._open()
+        for sent in tuple(self._outstanding):
+            sent(error, None)
 
     @property
     def outstanding(self) -> int:
         """Records that are not answered yet."""
-        return len(self._producer)
+        return len(self._outstanding)
 
     def send(
         self,
@@ -66,15 +75,9 @@ class RecordProducer:
     ) -> None:
         """Store a record; -1 = the partition of its key, any without one. `done` is called once,
         on the loop, perhaps before this returns."""
+        sent = _Sent(self, topic, done)
         try:
-            self._producer.produce(
-                topic,
-                value,
-                key,
-                partition,
-                headers=headers,
-                on_delivery=partial(self._stored, topic, done),
-            )
+            self._producer.produce(topic, value, key, partition, headers=headers, on_delivery=sent)
         except BufferError:
             full = f"{OUTSTANDING_BYTES} bytes wait for Kafka at {self._servers}; send again later"
             done(StorageError(full), -1, -1)
@@ -82,14 +85,19 @@ class RecordProducer:
         except KafkaException as error:
             self._failed(error.args[0], topic, done)
             return
+        self._outstanding.add(sent)
         self._reports.expect()
 
-    def _stored(self, topic: str, done: Stored, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._failed(error, topic, done)
+    def answered(self, sent: "_Sent", error: KafkaError | None, message: Message | None) -> None:
+        """Of one that was sent, once or again."""
+        if sent not in self._outstanding:
+            return
+        self._outstanding.discard(sent)
+        if error is not None or message is None:
+            self._failed(error or KafkaError(KafkaError._FAIL), sent.topic, sent.done)
             return
         self.heard.clear()
-        done(None, *place_of(message))
+        sent.done(None, *place_of(message))
 
     def _failed(self, error: KafkaError, topic: str, done: Stored) -> None:
         done(produce_error(error, topic, self._servers, self.heard), -1, -1)
@@ -111,3 +119,17 @@ class RecordProducer:
         self._producer = None
         # Ending the client's threads takes a moment, and happens when its last reference goes.
         await asyncio.get_running_loop().run_in_executor(None, holder.clear)
+
+
+class _Sent:
+    """A record that is outstanding; called with the client's report."""
+
+    __slots__ = ("_producer", "done", "topic")
+
+    def __init__(self, producer: RecordProducer, topic: str, done: Stored) -> None:
+        self._producer = producer
+        self.topic = topic
+        self.done = done
+
+    def __call__(self, error: KafkaError | None, message: Message | None) -> None:
+        self._producer.answered(self, error, message)

@@ -6,7 +6,12 @@ while some are outstanding.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from brokers.kafka.faults import kafka_error
 
 QUICKEST = 0.0005
 SLOWEST = 0.01
@@ -17,8 +22,11 @@ IDLE = 0.5
 class Reports:
     """Asks `producer` for its reports, which come through the callbacks given to it."""
 
-    def __init__(self, producer: Any) -> None:
+    def __init__(self, producer: Any, broken: Callable[[KafkaError], None]) -> None:
+        """`broken` is told once where the producer can't be used any more: nothing that is
+        outstanding is reported then."""
         self._producer = producer
+        self._broken = broken
         self._loop = asyncio.get_running_loop()
         self._delay = QUICKEST
         self._waiting = False
@@ -33,7 +41,11 @@ class Reports:
             self._timer = self._loop.call_later(QUICKEST, self._look)
 
     def _look(self) -> None:
-        served = self._producer.poll(0)
+        try:
+            served = self._producer.poll(0)
+        except KafkaException as error:
+            self._broken(kafka_error(error))
+            return
         if len(self._producer):
             self._delay = QUICKEST if served else min(self._delay * 1.5, SLOWEST)
             self._timer = self._loop.call_later(self._delay, self._look)

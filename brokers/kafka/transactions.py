@@ -7,13 +7,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from brokers.kafka.client_options import client_options
+from brokers.kafka.client_thread import ClientThread, Hung
 from brokers.kafka.faults import ClientErrors, kafka_error, produce_error, storage_error
 from brokers.kafka.messages import place_of
 from brokers.kafka.producer import COMMON
@@ -26,6 +26,12 @@ TRANSACTION_SECONDS = 10.0
 """After which Kafka ends the transaction of a node that vanished."""
 REQUEST_SECONDS = 5.0
 COMMIT_SECONDS = 30.0
+HUNG_SECONDS = 12.0
+"""After which a call that should have returned by REQUEST_SECONDS never will."""
+
+YOUNG_SECONDS = 2.0
+"""A producer younger than that is not made anew: one that hears of a Kafka broker that is away
+would be at every transaction."""
 
 _log = logging.getLogger("brokers.kafka")
 
@@ -47,7 +53,7 @@ class Offsets(Protocol):
     """Offsets of one consumer group that belong to a transaction."""
 
     def send(self, producer: Any, seconds: float) -> None:
-        """Add them. Called in a thread. Raises Stale, KafkaException."""
+        """Add them. Called in a thread. Raises Stale, KafkaException. May never return."""
 
 
 class Stale(Exception):
@@ -83,7 +89,10 @@ class Transactions:
         self._id = transactional_id
         self._producer: Any = None
         self._reports: Reports | None = None
-        self._thread = ThreadPoolExecutor(1, "kafka-commit")
+        self._opened_at = 0.0
+        self._broken = False
+        self._producing: asyncio.Future[None] | None = None
+        self._thread = ClientThread("kafka commit")
 
     async def open(self) -> None:
         """Be ready, and end what an earlier owner of the id has open. Raises StorageError."""
@@ -97,17 +106,22 @@ class Transactions:
             # Records of a transaction are complete when they are handed over.
             "linger.ms": 0,
         }
-        producer = Producer(options)
+        # In a list, so that the thread that empties it ends the client.
+        holder: list[Any] = [Producer(options)]
         try:
-            await self._in_thread(producer.init_transactions, REQUEST_SECONDS)
-        except KafkaException as error:
-            await self._in_thread(_drop, [producer])
+            begin = partial(holder[0].init_transactions, REQUEST_SECONDS)
+            await self._thread.run(HUNG_SECONDS, begin)
+        except (KafkaException, Hung) as error:
+            del begin
+            await self._drop(holder)
             raise self._error(error, "no transaction can be begun") from None
         except BaseException:
-            await asyncio.shield(self._in_thread(_drop, [producer]))
+            await asyncio.shield(self._drop(holder))
             raise
-        self._producer = producer
-        self._reports = Reports(producer)
+        self.heard.clear()
+        self._opened_at = asyncio.get_running_loop().time()
+        self._producer = holder[0]
+        self._reports = Reports(self._producer, self._broke)
 
     async def commit(self, records: Sequence[OutRecord], offsets: Sequence[Offsets]) -> list[Place]:
         """Store all of it; returns where the records are.
@@ -115,6 +129,8 @@ class Transactions:
         Raises NotCommitted, Stale, EventTooLarge (nothing was stored), or Unclear. Not to be
         cancelled.
         """
+        if self._producer is not None and (self._broken or self._lost_connection()):
+            await self._discard()
         try:
             await self.open()
         except StorageError as error:
@@ -124,35 +140,79 @@ class Transactions:
         except KafkaException as error:
             await self._discard()
             raise NotCommitted(self._error(error, "no transaction can be begun")) from None
-        places, refused = await self._produce(records)
+        try:
+            places, refused = await self._produce(records)
+        except KafkaException as error:
+            await self._discard()
+            raise NotCommitted(self._error(error, "a transaction failed")) from None
         if refused is not None:
             await self._abort()
             if isinstance(refused, EventTooLarge):
                 raise refused
             raise NotCommitted(refused)
+        await self._send(offsets)
+        await self._commit()
+        return places
+
+    def _lost_connection(self) -> bool:
+        """Then what it knows of the groups' coordinators may be wrong for good: see
+        client_thread.py."""
         try:
-            await self._in_thread(self._finish, offsets)
+            self._producer.poll(0)
+        except KafkaException:
+            return True
+        young = asyncio.get_running_loop().time() - self._opened_at < YOUNG_SECONDS
+        return self.heard.recent is not None and not young
+
+    def _broke(self, error: KafkaError) -> None:
+        self._broken = True
+        if self._producing is not None and not self._producing.done():
+            self._producing.set_exception(KafkaException(error))
+
+    async def _send(self, offsets: Sequence[Offsets]) -> None:
+        """Raises Stale, NotCommitted."""
+        try:
+            for each in offsets:
+                await self._thread.run(
+                    HUNG_SECONDS, partial(each.send, self._producer, REQUEST_SECONDS)
+                )
         except Stale:
             await self._abort()
             raise
-        except _Abortable as error:
+        except Hung as error:
+            self._abandon()
+            raise NotCommitted(self._error(error, "a group's offsets were not taken")) from None
+        except KafkaException as error:
+            cause = kafka_error(error)
             await self._abort()
-            if _is_stale(error.cause):
+            if _is_stale(cause):
                 raise Stale from None
-            raise NotCommitted(self._error(error.cause, "a transaction failed")) from None
-        except Unclear:
+            raise NotCommitted(self._error(cause, "a transaction failed")) from None
+
+    async def _commit(self) -> None:
+        """Raises NotCommitted, Unclear."""
+        try:
+            await self._persist(self._producer.commit_transaction)
+        except Hung as error:
+            self._abandon()
+            raise Unclear(self._error(error, "a transaction's end is not known")) from None
+        except KafkaException as error:
+            cause = kafka_error(error)
+            if cause.txn_requires_abort():
+                await self._abort()
+                raise NotCommitted(self._error(cause, "a transaction failed")) from None
             await self._discard()
-            raise
-        self.heard.clear()
-        return places
+            raise Unclear(self._error(cause, "a transaction's end is not known")) from None
 
     async def _produce(
         self, records: Sequence[OutRecord]
     ) -> tuple[list[Place], StorageError | EventTooLarge | None]:
+        """Raises KafkaException where the producer can't be used any more."""
         places: list[Place] = [(-1, -1)] * len(records)
         refused: list[StorageError | EventTooLarge] = []
         left = len(records)
-        all_there = asyncio.get_running_loop().create_future()
+        all_there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._producing = all_there
 
         def report(index: int, error: KafkaError | None, message: Message) -> None:
             nonlocal left
@@ -176,6 +236,8 @@ class Transactions:
             self._reports.expect()
         if left > 0:
             await all_there
+        elif all_there.done():
+            all_there.exception()
         # What is too large explains the rest, which is given up for it.
         refused.sort(key=lambda each: not isinstance(each, EventTooLarge))
         return places, refused[0] if refused else None
@@ -183,50 +245,58 @@ class Transactions:
     def _refusal(self, error: KafkaError, topic: str | None) -> StorageError | EventTooLarge:
         return produce_error(error, topic or "?", self._settings.bootstrap_servers, self.heard)
 
-    def _finish(self, offsets: Sequence[Offsets]) -> None:
-        """In the thread. Raises Stale, _Abortable, Unclear."""
-        for each in offsets:
-            _persist(partial(each.send, self._producer, REQUEST_SECONDS))
-        try:
-            _persist(partial(self._producer.commit_transaction, REQUEST_SECONDS))
-        except _Abortable as error:
-            if error.cause.txn_requires_abort():
-                raise
-            raise Unclear(self._error(error.cause, "a transaction's end is not known")) from None
-
     async def _abort(self) -> None:
-        abort = partial(self._producer.abort_transaction, REQUEST_SECONDS)
         try:
-            await self._in_thread(_persist, abort)
-        except _Abortable:
-            del abort
+            await self._persist(self._producer.abort_transaction)
+        except Hung:
+            self._abandon()
+        except KafkaException:
             # The next one with this id ends it.
             await self._discard()
 
-    async def _discard(self) -> None:
+    async def _persist(self, call: Callable[[float], object]) -> None:
+        """Call again where the same call is what the client asks for. Raises KafkaException,
+        Hung."""
+
+        def persist() -> None:
+            deadline = time.monotonic() + COMMIT_SECONDS
+            while True:
+                try:
+                    call(REQUEST_SECONDS)
+                    return
+                except KafkaException as error:
+                    if not kafka_error(error).retriable() or time.monotonic() > deadline:
+                        raise
+
+        await self._thread.run(COMMIT_SECONDS + HUNG_SECONDS, persist)
+
+    def _abandon(self) -> None:
+        """Leave the producer to the thread that hangs with it."""
         if self._reports is not None:
             self._reports.stop()
+        self._producer = self._reports = self._producing = None
+        self._broken = False
+
+    async def _discard(self) -> None:
         holder = [self._producer]
-        self._producer = self._reports = None
-        await self._in_thread(_drop, holder)
+        self._abandon()
+        await self._drop(holder)
+
+    async def _drop(self, holder: list[Any]) -> None:
+        """End the client's threads: that happens when its last reference goes."""
+        try:
+            await self._thread.run(HUNG_SECONDS, holder.clear)
+        except Hung:
+            _log.warning("a producer of Kafka at %s does not end", self._settings.bootstrap_servers)
 
     async def close(self) -> None:
         """Not while a transaction is under way."""
         if self._producer is not None:
             await self._discard()
-        self._thread.shutdown(wait=False)
+        self._thread.close()
 
     def _error(self, error: BaseException | KafkaError, what: str) -> StorageError:
         return storage_error(error, what, self._settings.bootstrap_servers, self.heard)
-
-    async def _in_thread(self, function: Callable[..., object], *arguments: Any) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
-
-
-class _Abortable(Exception):
-    def __init__(self, cause: KafkaError) -> None:
-        super().__init__(cause.str())
-        self.cause = cause
 
 
 async def _put(
@@ -245,19 +315,6 @@ async def _put(
             await asyncio.sleep(SLOWEST)
 
 
-def _persist(call: Callable[[], object]) -> None:
-    """Call again where the same call is what the client asks for. Raises _Abortable."""
-    deadline = time.monotonic() + COMMIT_SECONDS
-    while True:
-        try:
-            call()
-            return
-        except KafkaException as error:
-            cause = kafka_error(error)
-            if not cause.retriable() or time.monotonic() > deadline:
-                raise _Abortable(cause) from None
-
-
 _STALE = frozenset(
     (
         KafkaError.ILLEGAL_GENERATION,
@@ -272,8 +329,3 @@ _STALE = frozenset(
 
 def _is_stale(error: KafkaError) -> bool:
     return error.code() in _STALE
-
-
-def _drop(holder: list[Any]) -> None:
-    """Ends the client's threads: that happens when its last reference goes."""
-    holder.clear()

@@ -17,7 +17,7 @@ from brokers.kafka.transactions import Transactions
 from eventing.errors import StorageError
 
 LOOK_EVERY = 1.5
-SILENT = 2.25 * ANNOUNCE_EVERY
+SILENT = 3 * ANNOUNCE_EVERY
 """Seconds after its last announcement when a node is taken for gone. Where it was but slow, its
 next transaction fails and is tried again."""
 
