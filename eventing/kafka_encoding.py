@@ -27,21 +27,35 @@ def encode_record(
     Binary (3.2): every attribute is a header `ce_…` in plain UTF-8, but for `datacontenttype`,
     which is `content-type`; the value is the data, null for none. Structured (3.3): the value is
     the event in JSON format; so is that of an event whose `datacontenttype` is a CloudEvents
-    format itself, which in binary mode would be taken for one in structured mode. The key is the attribute `partitionkey`, null without it.
+    format itself, which in binary mode would be taken for one in structured mode. The key is the
+    attribute `partitionkey`, null without it.
     """
     attributes = event.attributes
     key = attributes.get(PARTITION_KEY)
     encoded_key = None if key is None else key.encode()
-    if mode == "structured" or _looks_structured(attributes.get("datacontenttype")):
+    if mode == "structured" or looks_structured(attributes.get("datacontenttype")):
         return encoded_key, [("content-type", STRUCTURED)], encode_json(event)
     headers = [
-        (f"ce_{name}" if name != "datacontenttype" else "content-type", value.encode())
+        (_header_names.get(name) or _header_name(name), value.encode())
         for name, value in attributes.items()
     ]
     return encoded_key, headers, event.data
 
 
-def _looks_structured(datacontenttype: str | None) -> bool:
+_header_names = {"datacontenttype": "content-type"}
+_NAMES_AT_MOST = 1000
+
+
+def _header_name(attribute: str) -> str:
+    """Names repeat from event to event: each is put together once."""
+    name = f"ce_{attribute}"
+    if len(_header_names) < _NAMES_AT_MOST:
+        _header_names[attribute] = name
+    return name
+
+
+def looks_structured(datacontenttype: str | None) -> bool:
+    """Whether an event's data is of a CloudEvents format: its record is in structured mode."""
     return datacontenttype is not None and datacontenttype.startswith("application/cloudevents")
 
 

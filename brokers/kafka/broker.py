@@ -6,6 +6,7 @@ is settled goes through commit.py, one transaction for all triggers of the broke
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from brokers.base import (
     At,
     BrokerStats,
     DeadLetter,
+    Failure,
+    Fault,
     Limits,
     Order,
     Place,
@@ -24,7 +27,8 @@ from brokers.kafka import replaying
 from brokers.kafka.backlog import Backlog
 from brokers.kafka.cluster import nodes_topic
 from brokers.kafka.commit import GroupCommit
-from brokers.kafka.dead_letter_records import drop_record
+from brokers.kafka.dead_letter_records import drop_record, letter_record
+from brokers.kafka.dead_letter_records import new_key as new_letter_key
 from brokers.kafka.dead_letter_topic import DeadLetterTopic, dead_letter_topic
 from brokers.kafka.delivery_records import delivery_record, new_key
 from brokers.kafka.follower import Follower
@@ -37,6 +41,7 @@ from brokers.kafka.producer import RecordProducer
 from brokers.kafka.progress import decode
 from brokers.kafka.publishing import Change, Publisher
 from brokers.kafka.reachability import Reachability
+from brokers.kafka.recent import RecentEvents
 from brokers.kafka.registry import Registry, registry_topic, removal_record, subscription_record
 from brokers.kafka.routers import Routers
 from brokers.kafka.settings import KafkaSettings
@@ -47,7 +52,7 @@ from brokers.kafka.transactions import OutRecord, Transactions
 from brokers.kafka.vanished import VanishedNodes
 from eventing.errors import InvalidEvent, StorageError, SubscriptionInUse
 from eventing.event import Event
-from eventing.kafka_encoding import decode_record
+from eventing.kafka_encoding import decode_record, looks_structured
 
 TICK = 1.0
 REFRESH = 2.0
@@ -75,6 +80,7 @@ class KafkaBroker:
         self.client_id = f"eventing-{node}"
         self.topic = broker_topic(name)
         self.routers = Routers()
+        self.recent = RecentEvents()
         self.subscriptions: dict[str, KafkaSubscription] = {}
         self.ends: dict[int, int] = {}
         """By partition, the end of what this node knows to be stored."""
@@ -172,9 +178,9 @@ class KafkaBroker:
     # Writing.
 
     @property
-    def fault(self) -> str:
+    def fault(self) -> Fault | None:
         """See the contract."""
-        return self._reachability.fault if self._started else ""
+        return self._reachability.fault if self._started else None
 
     def publish(self, events: Sequence[Event]) -> "asyncio.Future[list[int]]":
         """See the contract. Further raises EventTooLarge through the future. Where the connection
@@ -184,8 +190,8 @@ class KafkaBroker:
             future.set_exception(StorageError(f"broker {self.name!r} is not open"))
         elif not events:
             future.set_result([])
-        elif self._reachability.fault:
-            future.set_exception(StorageError(self._reachability.fault))
+        elif self._reachability.fault is not None:
+            future.set_exception(self._reachability.fault.error())
         elif (full := self._backlog.refusal()) is not None:
             future.set_exception(full)
         else:
@@ -199,9 +205,12 @@ class KafkaBroker:
 
     def _stored(self, places: Sequence[tuple[int, int]], events: Sequence[Event]) -> None:
         ends = self.ends
-        for partition, offset in places:
+        remember = self.recent.remember
+        for (partition, offset), event in zip(places, events, strict=True):
             if offset >= ends.get(partition, 0):
                 ends[partition] = offset + 1
+            if not looks_structured(event.attributes.get("datacontenttype")):
+                remember(partition, offset, event.attributes)
         router = self.routers.current if self.routers.known else None
         if router is not None and router.observed:
             for event in events:
@@ -314,8 +323,17 @@ class KafkaBroker:
         """See the contract."""
         return await self._letters.fetch(id)
 
+    async def keep(self, event: Event, failure: Failure) -> None:
+        """See the contract. What the topic would not take is refused: it could not be redriven."""
+        if not self._started:
+            raise StorageError(f"broker {self.name!r} is not open")
+        self.check(event)
+        key = new_letter_key()
+        record = letter_record(key, "", event, failure, attempts=1, at=time.time(), position=0)
+        await self._change([OutRecord(self.letters, 0, *record)])
+
     async def redrive(self, id: int, event: Event | None = None) -> bool:
-        """See the contract. One of the broker itself, which no trigger has had, is published."""
+        """See the contract."""
         if event is not None:
             self.check(event)
         async with self._letters_changing:
@@ -327,7 +345,7 @@ class KafkaBroker:
             if letter.trigger:
                 record = await self._again(letter, again)
             else:
-                record = OutRecord(self.topic, -1, *self._publisher.encode(again))
+                record = self._publisher.encode(again)
             await self._change([record, OutRecord(self.letters, 0, *drop_record(key))])
             await self._letters.refresh()
             return True

@@ -65,8 +65,7 @@ _TOO_FEW_REPLICAS = frozenset(
 )
 _REMEDIES = {
     UNREACHABLE: "start it, or mend bootstrap.servers",
-    AUTHENTICATION: "mend the secret that auth.secret.ref.name names, or the user and password in "
-    "the address",
+    AUTHENTICATION: "mend the credentials that it is given, in its Secret or its address",
     NOT_AUTHORIZED: "give this user the right with kafka-acls.sh",
     TOPIC_MISSING: "make the topic with kafka-topics.sh --create",
     STORAGE_FAILED: "see the server's log",

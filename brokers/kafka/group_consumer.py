@@ -19,6 +19,7 @@ from brokers.base import Order
 from brokers.kafka.client_options import client_options
 from brokers.kafka.faults import ClientErrors, kafka_error, storage_error
 from brokers.kafka.progress import Progress, decode
+from brokers.kafka.recent import RecentEvents
 from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.share import Item, Share, Unreadable, item_size
 from brokers.kafka.transactions import Stale
@@ -101,6 +102,7 @@ class GroupConsumer:
         group: Group,
         member: Member,
         filters: Filters,
+        recent: RecentEvents,
     ) -> None:
         self.heard = ClientErrors()
         self.fault = ""
@@ -110,6 +112,7 @@ class GroupConsumer:
         self._group = group
         self._member = member
         self._filters = filters
+        self._recent = recent
         self._servers = settings.bootstrap_servers
         self._options = {
             **client_options(settings, client_id, self.heard),
@@ -306,6 +309,14 @@ class GroupConsumer:
         again = offset < share.resumes_at
         if again and offset not in share.progress.open:
             return _NOTHING
+        known = self._recent.get(partition, offset)
+        if known is None:
+            return self._decoded(message, again, partition, offset)
+        if self._filters.accepts(partition, offset, known):
+            return Event(known.attributes, message.value())
+        return None if again else _NOTHING
+
+    def _decoded(self, message: Any, again: bool, partition: int, offset: int) -> Any:
         headers, value = message.headers(), message.value()
         try:
             attributes = decode_attributes(headers)
@@ -313,6 +324,7 @@ class GroupConsumer:
                 event = decode_record(headers, value)
             else:
                 event = Event(attributes, value)
+                self._recent.remember(partition, offset, attributes)
         except InvalidEvent as error:
             if value is None and not is_event(headers):
                 return None if again else _NOTHING  # A tombstone.

@@ -52,12 +52,12 @@ class Publisher:
         if len(records) == 1:
             self._send(events, records[0], future)
         else:
-            self._commits.submit(_Publish(self._topic, events, records, future, self._tell))
+            self._commits.submit(_Publish(events, records, future, self._tell))
 
     def _send(
         self,
         events: Sequence[Event],
-        record: tuple[bytes | None, Headers, bytes | None],
+        record: OutRecord,
         future: "asyncio.Future[list[int]]",
     ) -> None:
         def done(error: StorageError | EventTooLarge | None, partition: int, offset: int) -> None:
@@ -70,17 +70,17 @@ class Publisher:
             else:
                 future.set_exception(error)
 
-        self._producer.send(self._topic, *record, done)
+        self._producer.send(record.topic, record.key, record.headers, record.value, done)
 
-    def encode(self, event: Event) -> tuple[bytes | None, Headers, bytes | None]:
-        """Its key, headers and value. Raises EventTooLarge."""
-        record = encode_record(event)
+    def encode(self, event: Event) -> OutRecord:
+        """Its record. Raises EventTooLarge."""
+        key, headers, value = encode_record(event)
         # Near enough is checked here; the rest Kafka tells.
-        if len(event.data or b"") + 16_384 > self._limit or len(record[1]) > 64:
-            size = _size(*record)
+        if len(event.data or b"") + 16_384 > self._limit or len(headers) > 64:
+            size = _size(key, headers, value)
             if size > self._limit:
                 raise too_large(self._topic, size, self._limit)
-        return record
+        return OutRecord(self._topic, -1, key, headers, value)
 
 
 def _size(key: bytes | None, headers: Headers, value: bytes | None) -> int:
@@ -93,22 +93,21 @@ class _Publish(Request):
 
     def __init__(
         self,
-        topic: str,
         events: Sequence[Event],
-        records: Sequence[tuple[bytes | None, Headers, bytes | None]],
+        records: Sequence[OutRecord],
         future: "asyncio.Future[list[int]]",
         stored: Told,
     ) -> None:
-        self.size = sum(len(record[2] or b"") + 256 for record in records)
+        self.size = sum([len(event.data or b"") for event in events]) + 256 * len(events)
         self._events = events
-        self._records = [OutRecord(topic, -1, *record) for record in records]
+        self._records = records
         self._future = future
         self._tell = stored
 
     def take(self) -> None:
         """Nothing to be done before it is stored."""
 
-    def records(self) -> list[OutRecord]:
+    def records(self) -> Sequence[OutRecord]:
         return self._records
 
     def committed(self, places: Sequence[Place]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from brokers.base import Fault
 from brokers.kafka.faults import ClientErrors
 from brokers.kafka.topics import Topics
 from eventing.errors import StorageError
@@ -15,14 +16,14 @@ _log = logging.getLogger("brokers.kafka")
 
 
 class Reachability:
-    """`fault` says why Kafka can't be reached; empty while it can. An idle connection that was
+    """`fault` says why Kafka can't be reached; None while it can. An idle connection that was
     closed is no fault: only a request that fails is."""
 
     def __init__(
         self, topics: Topics, heard: Sequence[ClientErrors], lost: Callable[[], None]
     ) -> None:
         """`lost` is called when it turns out that Kafka can't be reached."""
-        self.fault = ""
+        self.fault: Fault | None = None
         self._topics = topics
         self._heard = heard
         self._lost = lost
@@ -40,11 +41,11 @@ class Reachability:
         except StorageError as error:
             if not self.fault:
                 _log.error("%s; it is tried again", error)
-                self.fault = str(error)
+                self.fault = Fault.of(error)
                 self._lost()
             return
         for each in self._heard:
             each.clear()
         if self.fault:
             _log.info("Kafka is there again")
-        self.fault = ""
+        self.fault = None

@@ -18,6 +18,7 @@ from brokers.kafka.follower import Followed, Follower, Read
 from brokers.kafka.group_consumer import Arrived, Group, GroupConsumer
 from brokers.kafka.positions import position_of
 from brokers.kafka.progress import OPEN_AT_MOST
+from brokers.kafka.recent import RecentEvents
 from brokers.kafka.routers import Routers
 from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.settling import KeepUnreadable, Settle, Settled, Spill, TransactionOffsets
@@ -49,6 +50,7 @@ class Home(Protocol):
     topic: str
     letters: str
     routers: Routers
+    recent: RecentEvents
     commits: GroupCommit
     follower: Follower
     reader: TopicReader
@@ -100,6 +102,7 @@ class KafkaSubscription:
             Group(home.topic, deliveries, group, order, starts, options),
             self,
             self,
+            home.recent,
         )
         self._consumer.start()
 

@@ -15,7 +15,6 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from brokers.kafka.client_options import client_options
 from brokers.kafka.client_thread import ClientThread, Hung
 from brokers.kafka.faults import ClientErrors, kafka_error, produce_error, storage_error
-from brokers.kafka.messages import place_of
 from brokers.kafka.producer import COMMON
 from brokers.kafka.reports import SLOWEST, Reports
 from brokers.kafka.settings import KafkaSettings
@@ -37,6 +36,8 @@ _log = logging.getLogger("brokers.kafka")
 
 Place = tuple[int, int]
 """Partition and offset of a record."""
+Refusal = tuple[KafkaError, str]
+"""Why a record was not taken, and for which topic it was."""
 
 
 class OutRecord(NamedTuple):
@@ -145,11 +146,14 @@ class Transactions:
         except KafkaException as error:
             await self._discard()
             raise NotCommitted(self._error(error, "a transaction failed")) from None
-        if refused is not None:
+        if refused:
+            cause = await self._first_cause(refused)
             await self._abort()
-            if isinstance(refused, EventTooLarge):
-                raise refused
-            raise NotCommitted(refused)
+            # Its numbering of records is out of step now.
+            await self._discard()
+            if isinstance(cause, EventTooLarge):
+                raise cause
+            raise NotCommitted(cause)
         await self._send(offsets)
         await self._commit()
         return places
@@ -204,12 +208,10 @@ class Transactions:
             await self._discard()
             raise Unclear(self._error(cause, "a transaction's end is not known")) from None
 
-    async def _produce(
-        self, records: Sequence[OutRecord]
-    ) -> tuple[list[Place], StorageError | EventTooLarge | None]:
+    async def _produce(self, records: Sequence[OutRecord]) -> tuple[list[Place], list[Refusal]]:
         """Raises KafkaException where the producer can't be used any more."""
         places: list[Place] = [(-1, -1)] * len(records)
-        refused: list[StorageError | EventTooLarge] = []
+        refused: list[Refusal] = []
         left = len(records)
         all_there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._producing = all_there
@@ -217,19 +219,23 @@ class Transactions:
         def report(index: int, error: KafkaError | None, message: Message) -> None:
             nonlocal left
             left -= 1
-            if error is not None:
-                refused.append(self._refusal(error, message.topic()))
+            if error is None:
+                places[index] = (message.partition(), message.offset())  # type: ignore[assignment]
             else:
-                places[index] = place_of(message)
+                refused.append((error, message.topic() or "?"))
             if left == 0 and not all_there.done():
                 all_there.set_result(None)
 
-        for index, (topic, partition, key, headers, value) in enumerate(records):
+        produce = self._producer.produce
+        for index, record in enumerate(records):
+            topic, partition, key, headers, value = record
             told = partial(report, index)
             try:
-                await _put(self._producer, (topic, value, key, partition), headers, told)
+                produce(topic, value, key, partition, told, None, 0, headers)
+            except BufferError:
+                await _put(self._producer, record, told)
             except KafkaException as error:
-                refused.append(self._refusal(error.args[0], topic))
+                refused.append((error.args[0], topic))
                 left -= len(records) - index
                 break
         if self._reports is not None:
@@ -238,12 +244,21 @@ class Transactions:
             await all_there
         elif all_there.done():
             all_there.exception()
-        # What is too large explains the rest, which is given up for it.
-        refused.sort(key=lambda each: not isinstance(each, EventTooLarge))
-        return places, refused[0] if refused else None
+        return places, refused
 
-    def _refusal(self, error: KafkaError, topic: str | None) -> StorageError | EventTooLarge:
-        return produce_error(error, topic or "?", self._settings.bootstrap_servers, self.heard)
+    async def _first_cause(self, refused: Sequence[Refusal]) -> StorageError | EventTooLarge:
+        """Of several records the one that took the others along. Where all of them were only
+        taken along, the client tells why when it is asked to commit, which it can't any more."""
+        causes = [each for each in refused if each[0].code() not in _TAKEN_ALONG]
+        if causes:
+            error, topic = causes[0]
+        else:
+            error, topic = refused[0]
+            try:
+                await self._persist(self._producer.commit_transaction)
+            except (KafkaException, Hung) as failure:
+                error = kafka_error(failure)
+        return produce_error(error, topic, self._settings.bootstrap_servers, self.heard)
 
     async def _abort(self) -> None:
         try:
@@ -278,6 +293,8 @@ class Transactions:
         self._broken = False
 
     async def _discard(self) -> None:
+        if self._producer is None:
+            return
         holder = [self._producer]
         self._abandon()
         await self._drop(holder)
@@ -300,20 +317,21 @@ class Transactions:
 
 
 async def _put(
-    producer: Any,
-    record: tuple[str, bytes | None, bytes | None, int],
-    headers: Headers,
-    told: Callable[[KafkaError | None, Message], None],
+    producer: Any, record: OutRecord, told: Callable[[KafkaError | None, Message], None]
 ) -> None:
+    """Once the reports of others have made room for it. Raises KafkaException."""
+    topic, partition, key, headers, value = record
     while True:
+        producer.poll(0)
+        await asyncio.sleep(SLOWEST)
         try:
-            producer.produce(*record, headers=headers, on_delivery=told)
+            producer.produce(topic, value, key, partition, told, None, 0, headers)
             return
         except BufferError:
-            # Its reports make room.
-            producer.poll(0)
-            await asyncio.sleep(SLOWEST)
+            continue
 
+
+_TAKEN_ALONG = frozenset((KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
 
 _STALE = frozenset(
     (

@@ -1,0 +1,125 @@
+"""Transactions over a real Kafka, and the thread their blocking calls run in."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from broker_contract import awaited
+
+from brokers.kafka.client_thread import ClientThread, Hung
+from brokers.kafka.settings import KafkaSettings
+from brokers.kafka.topic_reader import Stretch, TopicReader
+from brokers.kafka.topics import Topic, Topics
+from brokers.kafka.transactions import NotCommitted, OutRecord, Stale, Transactions, Unclear
+from eventing.errors import EventTooLarge
+
+
+class Log:
+    """A topic of its own, and transactions into it."""
+
+    def __init__(self, servers: str) -> None:
+        self.settings = KafkaSettings(servers)
+        self.topic = f"log-{uuid.uuid4().hex[:8]}"
+        self.id = f"id-{self.topic}"
+        self.topics = Topics(self.settings, "test")
+        self.reader = TopicReader(self.settings, "test")
+
+    def transactions(self) -> Transactions:
+        return Transactions(self.settings, "test", self.id)
+
+    def record(self, value: bytes) -> OutRecord:
+        return OutRecord(self.topic, 0, None, [], value)
+
+    async def values(self) -> list[bytes | None]:
+        ends = await self.topics.highs(self.topic, [0])
+        batches = self.reader.batches(self.topic, {0: Stretch(0, ends[0])})
+        return [message.value() async for batch in batches for message in batch]
+
+
+@asynccontextmanager
+async def log(servers: str) -> AsyncIterator[Log]:
+    made = Log(servers)
+    await made.topics.ensure([Topic(made.topic)])
+    try:
+        yield made
+    finally:
+        await made.reader.close()
+        await made.topics.close()
+
+
+class Refused:
+    """Offsets that are another node's by now."""
+
+    def send(self, producer: Any, seconds: float) -> None:
+        raise Stale
+
+
+@awaited
+async def test_records_are_stored_all_or_none_and_told_where(kafka: str) -> None:
+    async with log(kafka) as it:
+        transactions = it.transactions()
+        assert await transactions.commit([it.record(b"1"), it.record(b"2")], []) == [(0, 0), (0, 1)]
+        with pytest.raises(Stale):
+            await transactions.commit([it.record(b"3")], [Refused()])
+        await transactions.commit([it.record(b"4")], [])
+        assert await it.values() == [b"1", b"2", b"4"]
+        await transactions.close()
+
+
+@awaited
+async def test_a_record_over_the_topics_limit_aborts_and_the_next_one_is_stored(
+    kafka: str,
+) -> None:
+    async with log(kafka) as it:
+        transactions = it.transactions()
+        await transactions.commit([it.record(b"0")], [])
+        with pytest.raises(EventTooLarge, match=it.topic):
+            await transactions.commit([it.record(b"1"), it.record(bytes(3 << 20))], [])
+        await transactions.commit([it.record(b"2")], [])
+        assert await it.values() == [b"0", b"2"]
+        await transactions.close()
+
+
+async def tried(commit: Awaitable[Any]) -> bool:
+    try:
+        await commit
+        return True
+    except (NotCommitted, Unclear):
+        return False
+
+
+@awaited
+async def test_one_that_was_fenced_stores_nothing_and_works_again_later(kafka: str) -> None:
+    async with log(kafka) as it:
+        first, second = it.transactions(), it.transactions()
+        await first.commit([it.record(b"1")], [])
+        await second.commit([it.record(b"2")], [])
+        assert not await tried(first.commit([it.record(b"3")], []))
+        while not await tried(first.commit([it.record(b"4")], [])):
+            await asyncio.sleep(0.1)
+        assert await it.values() == [b"1", b"2", b"4"]
+        await asyncio.gather(first.close(), second.close())
+
+
+@awaited
+async def test_what_a_call_returns_or_raises_comes_back() -> None:
+    thread = ClientThread("test")
+    assert await thread.run(5, lambda: threading.current_thread().name) == "test"
+    with pytest.raises(ZeroDivisionError):
+        await thread.run(5, lambda: 1 / 0)
+    thread.close()
+
+
+@awaited
+async def test_a_call_that_hangs_is_given_up_and_the_next_runs_in_another_thread() -> None:
+    thread = ClientThread("test")
+    hangs = threading.Event()
+    with pytest.raises(Hung):
+        await thread.run(0.05, hangs.wait)
+    assert await thread.run(5, lambda: "goes on") == "goes on"
+    hangs.set()
+    thread.close()
