@@ -17,8 +17,4 @@ def client_options(settings: KafkaSettings, client_id: str, heard: ClientErrors)
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,
         "allow.auto.create.topics": False,
-        # The client would drop what it knows of its brokers once none of them answers; a
-        # transaction's offsets then wait for a coordinator that it has dropped, for good
-        # (librdkafka 2.16).
-        "metadata.recovery.strategy": "none",
     }

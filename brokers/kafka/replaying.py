@@ -1,6 +1,7 @@
 """Handing out again what is in the log: as fresh deliveries in the trigger's deliveries topic."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from brokers.kafka.delivery_records import decode_delivery, delivery_record, new_key
@@ -12,11 +13,14 @@ from brokers.kafka.subscription import KafkaSubscription
 from brokers.kafka.topic_reader import Stretch, TopicReader
 from brokers.kafka.topics import Topics
 from brokers.kafka.transactions import OutRecord
-from eventing.errors import InvalidEvent
+from eventing.errors import InvalidEvent, UserError
+from eventing.event import Event
 from eventing.kafka_encoding import decode_record
 
 PAGE_RECORDS = 500
 PAGE_BYTES = 4 << 20
+AT_ONCE = 100_000
+"""Events; each takes some hundred bytes of the memory of the node that hands it out."""
 
 Change = Callable[[Sequence[OutRecord]], Coroutine[Any, Any, None]]
 
@@ -37,34 +41,55 @@ async def replay(
     change: Change,
 ) -> int:
     """Store what the filter accepts of the stretches, page by page, but for what is on its way
-    anyway. Returns how many."""
+    anyway. Returns how many. Raises UserError, before it stores any, where they are more than may
+    wait."""
     settled = {partition: await _settled(home, subscription, partition) for partition in stretches}
+    accepts = partial(home.routers.current.accepts, subscription.name)
+    found = partial(_found, home, stretches, settled, accepts)
+    if sum(each.end - each.start for each in stretches.values()) > AT_ONCE:
+        many = 0
+        async for _ in found():
+            many += 1
+        if many > AT_ONCE:
+            raise UserError(
+                f"{many} events are more than the {AT_ONCE} that can be replayed at once over "
+                "Kafka; replay a part of them, with --from and --to"
+            )
     count = size = 0
     page: list[OutRecord] = []
+    async for partition, offset, event in found():
+        record = delivery_record(new_key(), event, position_of(partition, offset))
+        page.append(OutRecord(subscription.deliveries, partition, *record))
+        count += 1
+        size += len(event.data or b"") + 256
+        if len(page) >= PAGE_RECORDS or size >= PAGE_BYTES:
+            await change(page)
+            page, size = [], 0
+    if page:
+        await change(page)
+    return count
+
+
+async def _found(
+    home: Home,
+    stretches: Mapping[int, Stretch],
+    settled: Mapping[int, Callable[[int], bool]],
+    accepts: Callable[[Event], bool],
+) -> AsyncIterator[tuple[int, int, Event]]:
+    """Partition, offset and event of what is to be handed out again."""
     messages = home.reader.merged(home.topic, stretches)
     try:
         async for message in messages:
             partition, offset = place_of(message)
-            if not settled[partition](offset):
-                continue
-            try:
-                event = decode_record(headers_of(message), value_of(message))
-            except InvalidEvent:
-                continue
-            if not home.routers.current.accepts(subscription.name, event):
-                continue
-            record = delivery_record(new_key(), event, position_of(partition, offset))
-            page.append(OutRecord(subscription.deliveries, partition, *record))
-            count += 1
-            size += len(event.data or b"") + 256
-            if len(page) >= PAGE_RECORDS or size >= PAGE_BYTES:
-                await change(page)
-                page, size = [], 0
+            if settled[partition](offset):
+                try:
+                    event = decode_record(headers_of(message), value_of(message))
+                except InvalidEvent:
+                    continue
+                if accepts(event):
+                    yield partition, offset, event
     finally:
         await messages.aclose()
-    if page:
-        await change(page)
-    return count
 
 
 async def _settled(

@@ -7,16 +7,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from broker_contract import ALL, REFUSED, TypeRouter, awaited, event, ids, receive
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka_harness import KafkaHarness, crash
 from kafka_properties import QUICK_GROUPS
 from kafka_service import own_kafka
 
-from brokers.base import Dead, Delivery, Done, Retry, Subscription
+from brokers.base import At, Dead, Delivery, Done, Retry, Subscription
+from brokers.kafka import replaying
 from brokers.kafka.broker import KafkaBroker
+from brokers.kafka.names import trigger_group
+from eventing.errors import UserError
 
 pytestmark = pytest.mark.service("kafka")
 
@@ -299,12 +303,61 @@ async def test_a_trigger_that_a_cluster_had_goes_on_at_its_committed_offset(
     harness: KafkaHarness,
 ) -> None:
     async with node(harness, "one") as one:
-        a = await one.subscribe("a")
         await publish_many(one, 30)
+        ends = await one._ends()
+        consumer = Consumer(
+            {
+                "bootstrap.servers": harness.settings.bootstrap_servers,
+                "group.id": trigger_group("a", harness.name),
+            }
+        )
+        kept = {partition: max(0, end - 1) for partition, end in ends.items()}
+        consumer.commit(
+            offsets=[TopicPartition(one.topic, *each) for each in kept.items()], asynchronous=False
+        )
+        consumer.close()
+        a = await one.subscribe("a")
+        got = await drained(a)
+        assert len(got) == sum(end > 0 for end in ends.values())
+
+
+@awaited
+async def test_more_than_may_wait_is_not_replayed_at_once(
+    harness: KafkaHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "AT_ONCE", 10)
+    async with node(harness, "one") as one:
+        a = await one.subscribe("a")
+        await publish_many(one, 11)
         await drained(a)
-        await one.detach("a")
-        await publish_many(one, 3, 30)
-        # Without the registry, and without our metadata, it looks like another client's.
-        await one._change([])
-        again = await one.subscribe("a")
-        assert sorted(ids(await receive(again, 3))) == ["30", "31", "32"]
+        with pytest.raises(UserError, match="11 events are more than the 10"):
+            await a.replay(1)
+        assert await drained(a, 0.5) == []
+        assert await a.replay(1, At(0.0)) == 0
+
+
+def resident() -> int:
+    """Bytes of memory of this process."""
+    (line,) = (
+        each for each in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in each
+    )
+    return int(line.split()[1]) * 1024
+
+
+@awaited
+async def test_a_trigger_that_takes_nothing_holds_some_megabytes_however_much_waits(
+    harness: KafkaHarness,
+) -> None:
+    async with node(harness, "one") as one:
+        data = bytes(50_000)
+        for first in range(0, 4000, 100):
+            await one.publish([event(n, data=data) for n in range(first, first + 100)])
+        before = resident()
+        a = await one.subscribe("a", start=1)
+        got = await receive(a, 50)
+        await until(lambda: not one.subscriptions["a"]._consumer._room.is_set())
+        await asyncio.sleep(1)
+        assert resident() - before < 80 << 20, "of 200 MB that wait"
+        await a.settle([Done(each) for each in got])
+        rest = await receive(a, 3950)
+        assert sorted(ids(got + rest), key=int) == [str(n) for n in range(4000)]
