@@ -35,23 +35,22 @@ def encode_record(
     encoded_key = None if key is None else key.encode()
     if mode == "structured" or looks_structured(attributes.get("datacontenttype")):
         return encoded_key, [("content-type", STRUCTURED)], encode_json(event)
-    headers = [
-        (_header_names.get(name) or _header_name(name), value.encode())
-        for name, value in attributes.items()
-    ]
+    known = _known_headers
+    headers = [known.get(attribute) or _header(*attribute) for attribute in attributes.items()]
     return encoded_key, headers, event.data
 
 
-_header_names = {"datacontenttype": "content-type"}
-_NAMES_AT_MOST = 1000
+_known_headers: dict[tuple[str, str], tuple[str, bytes]] = {}
+_KNOWN_AT_MOST = 1000
+_OF_ONE_EVENT = frozenset(("id", "subject", "time"))
 
 
-def _header_name(attribute: str) -> str:
-    """Names repeat from event to event: each is put together once."""
-    name = f"ce_{attribute}"
-    if len(_header_names) < _NAMES_AT_MOST:
-        _header_names[attribute] = name
-    return name
+def _header(name: str, value: str) -> tuple[str, bytes]:
+    """Most attributes repeat from event to event: their headers are made once."""
+    header = ("content-type" if name == "datacontenttype" else f"ce_{name}", value.encode())
+    if name not in _OF_ONE_EVENT and len(value) < 256 and len(_known_headers) < _KNOWN_AT_MOST:
+        _known_headers[name, value] = header
+    return header
 
 
 def looks_structured(datacontenttype: str | None) -> bool:

@@ -48,7 +48,7 @@ from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.subscription import KafkaSubscription
 from brokers.kafka.topic_reader import Stretch, TopicReader
 from brokers.kafka.topics import Topic, Topics
-from brokers.kafka.transactions import OutRecord, Transactions
+from brokers.kafka.transactions import OutRecord, Produced, Transactions
 from brokers.kafka.vanished import VanishedNodes
 from eventing.errors import InvalidEvent, StorageError, SubscriptionInUse
 from eventing.event import Event
@@ -205,18 +205,20 @@ class KafkaBroker:
 
     def _stored(self, places: Sequence[tuple[int, int]], events: Sequence[Event]) -> None:
         ends = self.ends
-        remember = self.recent.remember
-        for (partition, offset), event in zip(places, events, strict=True):
+        for partition, offset in places:
             if offset >= ends.get(partition, 0):
                 ends[partition] = offset + 1
-            if not looks_structured(event.attributes.get("datacontenttype")):
-                remember(partition, offset, event.attributes)
+        if self.subscriptions:
+            remember = self.recent.remember
+            for (partition, offset), event in zip(places, events, strict=True):
+                if not looks_structured(event.attributes.get("datacontenttype")):
+                    remember(partition, offset, event.attributes)
         router = self.routers.current if self.routers.known else None
         if router is not None and router.observed:
             for event in events:
                 router.route(event)
 
-    async def _change(self, records: Sequence[OutRecord]) -> None:
+    async def _change(self, records: Sequence[Produced]) -> None:
         change = Change(records)
         self.commits.submit(change)
         await change.done
@@ -343,7 +345,7 @@ class KafkaBroker:
                 return False
             again = event or letter.event
             if letter.trigger:
-                record = await self._again(letter, again)
+                record: Produced = await self._again(letter, again)
             else:
                 record = self._publisher.encode(again)
             await self._change([record, OutRecord(self.letters, 0, *drop_record(key))])

@@ -11,8 +11,8 @@ from brokers.kafka.producer import ANSWER_SECONDS
 from brokers.kafka.transactions import (
     NotCommitted,
     Offsets,
-    OutRecord,
     Place,
+    Produced,
     Stale,
     Transactions,
     Unclear,
@@ -58,7 +58,7 @@ class Request:
     def take(self) -> None:
         """Its group begins: called once."""
 
-    def records(self) -> Sequence[OutRecord]:
+    def records(self) -> Sequence[Produced]:
         """What to store: as of now, asked again for each transaction that is tried."""
         raise NotImplementedError
 
@@ -166,7 +166,7 @@ class GroupCommit:
                     delay = min(delay * 2, AGAIN_AFTER_AT_MOST)
 
     async def _attempt(self, group: list[Request]) -> None:
-        records: list[OutRecord] = []
+        records: list[Produced] = []
         ends: list[int] = []
         sources: dict[Source, None] = {}
         for request in group:

@@ -7,7 +7,7 @@ from brokers.kafka.commit import GroupCommit, Request
 from brokers.kafka.faults import too_large
 from brokers.kafka.positions import position_of
 from brokers.kafka.producer import RecordProducer
-from brokers.kafka.transactions import OutRecord, Place
+from brokers.kafka.transactions import Place, Produced
 from eventing.errors import EventTooLarge, StorageError
 from eventing.event import Event
 from eventing.kafka_encoding import Headers, encode_record
@@ -57,7 +57,7 @@ class Publisher:
     def _send(
         self,
         events: Sequence[Event],
-        record: OutRecord,
+        record: Produced,
         future: "asyncio.Future[list[int]]",
     ) -> None:
         def done(error: StorageError | EventTooLarge | None, partition: int, offset: int) -> None:
@@ -70,9 +70,10 @@ class Publisher:
             else:
                 future.set_exception(error)
 
-        self._producer.send(record.topic, record.key, record.headers, record.value, done)
+        topic, _, key, headers, value = record
+        self._producer.send(topic, key, headers, value, done)
 
-    def encode(self, event: Event) -> OutRecord:
+    def encode(self, event: Event) -> Produced:
         """Its record. Raises EventTooLarge."""
         key, headers, value = encode_record(event)
         # Near enough is checked here; the rest Kafka tells.
@@ -80,7 +81,7 @@ class Publisher:
             size = _size(key, headers, value)
             if size > self._limit:
                 raise too_large(self._topic, size, self._limit)
-        return OutRecord(self._topic, -1, key, headers, value)
+        return self._topic, -1, key, headers, value
 
 
 def _size(key: bytes | None, headers: Headers, value: bytes | None) -> int:
@@ -94,7 +95,7 @@ class _Publish(Request):
     def __init__(
         self,
         events: Sequence[Event],
-        records: Sequence[OutRecord],
+        records: Sequence[Produced],
         future: "asyncio.Future[list[int]]",
         stored: Told,
     ) -> None:
@@ -107,7 +108,7 @@ class _Publish(Request):
     def take(self) -> None:
         """Nothing to be done before it is stored."""
 
-    def records(self) -> Sequence[OutRecord]:
+    def records(self) -> Sequence[Produced]:
         return self._records
 
     def committed(self, places: Sequence[Place]) -> None:
@@ -123,15 +124,15 @@ class _Publish(Request):
 class Change(Request):
     """Records of the broker's own topics, all or none; the future resolves once they are stored."""
 
-    def __init__(self, records: Sequence[OutRecord]) -> None:
-        self.size = sum(len(record.value or b"") + 256 for record in records)
+    def __init__(self, records: Sequence[Produced]) -> None:
+        self.size = sum(len(record[4] or b"") + 256 for record in records)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._records = records
 
     def take(self) -> None:
         """Nothing to be done before it is stored."""
 
-    def records(self) -> Sequence[OutRecord]:
+    def records(self) -> Sequence[Produced]:
         return self._records
 
     def committed(self, places: Sequence[Place]) -> None:

@@ -12,7 +12,7 @@ from brokers.kafka.routers import Routers
 from brokers.kafka.subscription import KafkaSubscription
 from brokers.kafka.topic_reader import Stretch, TopicReader
 from brokers.kafka.topics import Topics
-from brokers.kafka.transactions import OutRecord
+from brokers.kafka.transactions import OutRecord, Produced
 from eventing.errors import InvalidEvent, UserError
 from eventing.event import Event
 from eventing.kafka_encoding import decode_record
@@ -22,7 +22,7 @@ PAGE_BYTES = 4 << 20
 AT_ONCE = 100_000
 """Events; each takes some hundred bytes of the memory of the node that hands it out."""
 
-Change = Callable[[Sequence[OutRecord]], Coroutine[Any, Any, None]]
+Change = Callable[[Sequence[Produced]], Coroutine[Any, Any, None]]
 
 
 class Home(Protocol):
@@ -56,7 +56,7 @@ async def replay(
                 "Kafka; replay a part of them, with --from and --to"
             )
     count = size = 0
-    page: list[OutRecord] = []
+    page: list[Produced] = []
     async for partition, offset, event in found():
         record = delivery_record(new_key(), event, position_of(partition, offset))
         page.append(OutRecord(subscription.deliveries, partition, *record))

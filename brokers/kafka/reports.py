@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from brokers.kafka.faults import kafka_error
 
-QUICKEST = 0.0005
+QUICKEST = 0.001
 SLOWEST = 0.01
 IDLE = 0.5
 """Seconds between two looks while nothing is outstanding: for what the client hears by itself."""

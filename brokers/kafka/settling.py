@@ -13,7 +13,7 @@ from brokers.kafka.group_consumer import GroupConsumer
 from brokers.kafka.kept_event import Record, tombstone
 from brokers.kafka.positions import position_of
 from brokers.kafka.share import Handed, Share, Unreadable
-from brokers.kafka.transactions import OutRecord, Place
+from brokers.kafka.transactions import OutRecord, Place, Produced
 from brokers.kafka.unreadable import unreadable_event, unreadable_failure
 from brokers.kafka.waiting import Entry, entry_of
 from eventing.errors import EventTooLarge, StorageError
@@ -87,8 +87,8 @@ class Settle(Request):
                     share.progress.open.discard(delivery.offset)
                 self._taken.append((index, outcome, delivery))
 
-    def records(self) -> list[OutRecord]:
-        records: list[OutRecord] = []
+    def records(self) -> list[Produced]:
+        records: list[Produced] = []
         self._stored = []
         for taken in self._taken:
             _, outcome, delivery = taken
@@ -209,7 +209,7 @@ class Spill(Request):
             assert type(delivery) is Handed
             self._share.progress.open.discard(delivery.offset)
 
-    def records(self) -> list[OutRecord]:
+    def records(self) -> list[Produced]:
         if not self._share.alive:
             return []
         self._share.touched = True
@@ -256,7 +256,7 @@ class KeepUnreadable(Request):
     def take(self) -> None:
         self._share.progress.open.discard(self._offset)
 
-    def records(self) -> list[OutRecord]:
+    def records(self) -> list[Produced]:
         if not self._share.alive:
             return []
         self._share.touched = True
@@ -290,7 +290,7 @@ class Settled(Request):
     def take(self) -> None:
         """Its offsets are all there is to it."""
 
-    def records(self) -> list[OutRecord]:
+    def records(self) -> list[Produced]:
         return []
 
     def committed(self, places: Sequence[Place]) -> None:
