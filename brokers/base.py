@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from eventing.errors import StorageError
 from eventing.event import Event
 
 Order = Literal["ordered", "unordered"]
@@ -44,6 +45,24 @@ class Failure:
     code: int
     reason: str
     data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What keeps something from its work for as long as it lasts: one CamelCase word for programs,
+    such as "EngineUnreachable", and a sentence for people with the remedy."""
+
+    reason: str
+    message: str
+
+    @classmethod
+    def of(cls, error: StorageError) -> "Fault":
+        """The fault that an error tells of."""
+        return cls(error.reason, str(error))
+
+    def error(self) -> StorageError:
+        """The error of a request that it does not let through."""
+        return StorageError(self.message, self.reason)
 
 
 @dataclass(slots=True)
@@ -95,7 +114,9 @@ Outcome = Done | Retry | Dead
 class DeadLetter:
     """An event given up by a trigger, whole: it outlives its place in the log.
 
-    `attempts` are those of the stage it was given up in, `at` is Unix seconds.
+    `attempts` are those of the stage it was given up in, `at` is Unix seconds. One of the trigger
+    "" is the broker's own: it never was an event of the log, and its position is that of the record
+    that is no event, or 0.
     """
 
     id: int
@@ -216,15 +237,16 @@ class Broker(Protocol):
     name: str
 
     @property
-    def fault(self) -> str:
-        """Why events can't be stored now, with the remedy; empty while they can."""
+    def fault(self) -> Fault | None:
+        """Why events can't be stored now; None while they can."""
 
     async def start(self) -> None:
         """Open storage and recover. Raises StorageError with the reason and the remedy, and leaves
-        nothing open then."""
+        nothing open then, nor where it is cancelled."""
 
     async def close(self) -> None:
-        """Settle what was asked for, then close. What is in flight is handed out again later."""
+        """Settle what was asked for, then close. What is in flight is handed out again later.
+        Nothing happens where it is not open."""
 
     def set_router(self, router: Router) -> None:
         """Replace the router; events stored from now on are routed by it."""
@@ -269,10 +291,17 @@ class Broker(Protocol):
 
     async def dead_letter(self, id: int) -> DeadLetter | None: ...
 
+    async def keep(self, event: Event, failure: Failure) -> None:
+        """Store it as a dead letter of the broker's own (trigger "", one attempt), durable on
+        return: what a source can't bring in. Raises BrokerFull, UserError for an event that can't
+        be stored whatever happens, or StorageError; where its answer was lost the letter may be
+        there all the same, and asked again once more."""
+
     async def redrive(self, id: int, event: Event | None = None) -> bool:
         """Deliver it to its trigger again as a fresh delivery, with `event` in its place where
-        given; leaves the dead letters in the same transaction. False: no such dead letter.
-        Raises LookupError where its subscription is gone."""
+        given; one of the broker's own is published. It leaves the dead letters in the same
+        transaction. False: no such dead letter. Raises LookupError where its subscription is
+        gone."""
 
     async def drop(self, ids: Sequence[int]) -> int:
         """Remove dead letters; returns how many there were."""

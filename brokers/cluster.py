@@ -39,17 +39,19 @@ class Lease(Protocol):
         """Until it is held."""
 
     def lost(self) -> "asyncio.Future[None]":
-        """Resolves when it is held no more; at once where it is not held."""
+        """Resolves when it is held no more, `close` included; at once where it is not held."""
 
     async def close(self) -> None:
-        """Give it up; another node has it within a second or two."""
+        """Give it up: it is held no more, also where the engine can't be told. Another node has it
+        within a second or two, else when it has run out."""
 
 
 class Cluster(Protocol):
     """Nodes that see each other through an engine. Methods are called on the event loop."""
 
     async def start(self) -> None:
-        """Raises StorageError."""
+        """Reach the engine. Raises StorageError; then, and where it is cancelled, `close` is still
+        to be called."""
 
     async def announce(self, document: Mapping[str, Any]) -> None:
         """Tell the others of this node, to be repeated every ANNOUNCE_EVERY seconds. Raises
@@ -63,4 +65,6 @@ class Cluster(Protocol):
         """The lease of this name, to be closed by the caller."""
 
     async def close(self) -> None:
-        """Leave: the others see it at once."""
+        """Leave, and close every lease: the others see it at once. Safe in any state: after a
+        `start` that failed or was cancelled, without one, or once more. Raises StorageError where
+        the engine could not be told; nothing is open here any more then either."""

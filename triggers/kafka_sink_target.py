@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from brokers.base import Fault
 from brokers.kafka.faults import storage_error
 from brokers.kafka.producer import RecordProducer
 from brokers.kafka.topics import Topic, Topics
@@ -15,7 +16,7 @@ from eventing.errors import EventTooLarge, InvalidEvent, StorageError
 from eventing.event import validate_event
 from eventing.kafka_encoding import encode_record
 from functions.base import Call, Response
-from triggers.sink import KafkaSinkSettings, SinkFault
+from triggers.sink import KafkaSinkSettings
 
 log = logging.getLogger("eventing.sinks")
 
@@ -36,7 +37,7 @@ class KafkaSinkTarget:
         self._name = name
         self._settings = settings
         self._client_id = client_id
-        self._fault: SinkFault | None = None
+        self._fault: Fault | None = None
         self._looked = self._closed = False
         self._waiting: list[tuple[Call, Callable[[Response], None]]] = []
         self._stored = self._failed = 0
@@ -45,7 +46,7 @@ class KafkaSinkTarget:
         self._task = asyncio.get_running_loop().create_task(self._look(), name=f"sink {name}")
 
     @property
-    def fault(self) -> SinkFault | None:
+    def fault(self) -> Fault | None:
         """See the contract."""
         return self._fault
 
@@ -115,7 +116,7 @@ class KafkaSinkTarget:
             try:
                 await self._find()
             except StorageError as error:
-                self._unusable(SinkFault(error.reason, str(error)))
+                self._unusable(Fault.of(error))
             else:
                 if self._fault is not None:
                     log.info("sink %s takes events now", self._name)
@@ -147,7 +148,7 @@ class KafkaSinkTarget:
         if self._producer is None:
             self._producer = RecordProducer(kafka, self._client_id)
 
-    def _unusable(self, fault: SinkFault) -> None:
+    def _unusable(self, fault: Fault) -> None:
         """Once, however often it is tried, and whatever its words are the next time."""
         if self._fault is None or self._fault.reason != fault.reason:
             log.error("sink %s: %s; it is tried again", self._name, fault.message)

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
+from brokers.base import Fault
 from brokers.redis.entry import encode_entry
 from eventing.errors import InvalidEvent
 from eventing.event import Event, validate_event
 from functions.base import Call, Response
 from triggers.redis_connection import FAULTS, connect, redis_error
-from triggers.sink import RedisStreamSinkSettings, SinkFault
+from triggers.sink import RedisStreamSinkSettings
 
 log = logging.getLogger("eventing.sinks")
 
@@ -47,7 +48,7 @@ class RedisStreamSinkTarget:
         self._name = name
         self._settings = settings
         self._client_id = client_id
-        self._fault: SinkFault | None = None
+        self._fault: Fault | None = None
         self._waiting: deque[tuple[Fields, Callable[[Response], None]]] = deque()
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
@@ -57,7 +58,7 @@ class RedisStreamSinkTarget:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"sink {name}")
 
     @property
-    def fault(self) -> SinkFault | None:
+    def fault(self) -> Fault | None:
         """See the contract."""
         return self._fault
 
@@ -98,7 +99,9 @@ class RedisStreamSinkTarget:
     async def _run(self) -> None:
         client = connect(self._settings.redis, self._client_id)
         try:
-            while True:
+            # Not cancellation alone ends it: the client may forget one (asyncio.wait_for, Python
+            # 3.11).
+            while not self._closed:
                 try:
                     # Whether it is there is known before the first event comes.
                     await client.ping()
@@ -112,7 +115,7 @@ class RedisStreamSinkTarget:
                 await client.aclose()
 
     async def _write_on(self, client: Any) -> None:
-        while True:
+        while not self._closed:
             if not self._waiting:
                 self._idle.set()
                 self._more.clear()
@@ -195,7 +198,7 @@ class RedisStreamSinkTarget:
         told = redis_error(error, what, self._settings.redis)
         if self._fault is None or self._fault.reason != told.reason:
             log.error("sink %s: %s; it is tried again", self._name, told)
-        self._fault = SinkFault(told.reason, str(told))
+        self._fault = Fault.of(told)
 
     def _recovered(self) -> None:
         if self._fault is not None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from brokers.base import Fault
 from brokers.kafka.settings import KafkaSettings
 from brokers.redis.settings import RedisSettings
 from functions.base import Service
@@ -27,20 +28,13 @@ class RedisStreamSinkSettings:
 SinkSettings = KafkaSinkSettings | RedisStreamSinkSettings
 
 
-@dataclass(frozen=True, slots=True)
-class SinkFault:
-    """Why a sink takes nothing: one CamelCase word for programs, a sentence for people."""
-
-    reason: str
-    message: str
-
-
 class Sink(Service, Protocol):
     """Open from when it is made until `close`. Stored = 202; what can never be stored = 413 or 400;
     an engine that does not take it now = 503, with the reason."""
 
     @property
-    def fault(self) -> SinkFault | None: ...
+    def fault(self) -> Fault | None:
+        """Why it takes nothing."""
 
     def status(self) -> dict[str, Any]:
         """Figures of this node's part, as JSON values."""

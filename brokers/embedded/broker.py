@@ -14,6 +14,7 @@ from brokers.base import (
     BrokerStats,
     DeadLetter,
     Failure,
+    Fault,
     Limits,
     Order,
     Place,
@@ -27,7 +28,7 @@ from brokers.embedded.clock import BrokerTime
 from brokers.embedded.commit import GroupCommit, Request
 from brokers.embedded.cursor import Cursor
 from brokers.embedded.reading import Reader
-from brokers.embedded.recovery import recover
+from brokers.embedded.recovery import Found, recover
 from brokers.embedded.requests import Change, Publish
 from brokers.embedded.room import Room
 from brokers.embedded.storage import Storage
@@ -71,7 +72,12 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """See the contract. Takes well below a second with millions of events stored."""
         self._loop = asyncio.get_running_loop()
-        found = await self._loop.run_in_executor(None, recover, self.name, self._path, self._clock)
+        recovering = self._loop.run_in_executor(None, recover, self.name, self._path, self._clock)
+        try:
+            found = await asyncio.shield(recovering)
+        except asyncio.CancelledError:
+            recovering.add_done_callback(_left)  # its thread goes on
+            raise
         self._storage: Storage = found.storage
         self.head = found.head
         self.cursors = found.cursors
@@ -122,9 +128,9 @@ class EmbeddedBroker:
     # Writing.
 
     @property
-    def fault(self) -> str:
+    def fault(self) -> Fault | None:
         """See the contract."""
-        return self._commits.fault if self._commits is not None else ""
+        return self._commits.fault if self._commits is not None else None
 
     def submit(self, request: Request) -> None:
         """Store the request with the next group."""
@@ -297,7 +303,7 @@ class EmbeddedBroker:
         return await self.reader.run(reading.dead_letter, id)
 
     async def keep(self, event: Event, failure: Failure) -> None:
-        """See brokers/letter_keeper.py."""
+        """See the contract."""
         full = self.room.refusal()
         if full is not None:
             raise full
@@ -366,6 +372,12 @@ class EmbeddedBroker:
         return SubscriptionStats(
             lag, len(cursor.handle.in_flight), cursor.handle.waiting_rows(), dead, lag
         )
+
+
+def _left(recovering: "asyncio.Future[Found]") -> None:
+    """Nobody is going to use it."""
+    if not recovering.cancelled() and recovering.exception() is None:
+        recovering.result().storage.close()
 
 
 def _nothing(_: object) -> None:

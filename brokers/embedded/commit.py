@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from brokers.base import Fault
 from brokers.embedded.storage import Storage
 from brokers.embedded.transaction import Transaction
 from eventing.errors import StorageError
@@ -74,7 +75,7 @@ class GroupCommit:
         self._waiting: deque[Request] = deque()
         self._held: deque[Request] = deque()
         self._pause = 0.0
-        self._fault = ""
+        self._fault: Fault | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._busy = False
         self._scheduled = False
@@ -89,9 +90,9 @@ class GroupCommit:
         self._thread.start()
 
     @property
-    def fault(self) -> str:
-        """Why the last commit failed, while nothing has succeeded since; otherwise empty."""
-        return self._fault if self._pause else ""
+    def fault(self) -> Fault | None:
+        """Why the last commit failed, while nothing has succeeded since; otherwise None."""
+        return self._fault if self._pause else None
 
     def submit(self, request: Request) -> None:
         """Store the request with the next group."""
@@ -239,7 +240,7 @@ class GroupCommit:
             kept += [request for request in self._waiting if request.kept]
             self._held.extendleft(reversed(kept))
             self._waiting = deque(request for request in self._waiting if not request.kept)
-            self._fault = str(fault)
+            self._fault = Fault.of(fault)
             self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
             if self._retry is None:
                 self._retry = self._loop.call_later(self._pause, self._release)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from brokers.base import Limits
+from brokers.base import Fault, Limits
 from brokers.embedded.changes import clear_orphan
 from brokers.embedded.clock import BrokerTime
 from brokers.embedded.commit import Request
@@ -33,8 +33,8 @@ class Kept(Protocol):
     room: Room
 
     @property
-    def fault(self) -> str:
-        """Why storage failed at the last try; empty where it did not."""
+    def fault(self) -> Fault | None:
+        """Why storage failed at the last try; None where it did not."""
 
     def submit(self, request: Request) -> None:
         """Store with the next group."""

@@ -14,6 +14,8 @@ from typing import Any, Final
 from brokers.base import (
     BrokerStats,
     DeadLetter,
+    Failure,
+    Fault,
     Limits,
     Order,
     Place,
@@ -77,7 +79,7 @@ class RedisBroker:
         self._subscriptions: dict[str, RedisSubscription] = {}
         self._known: set[str] = set()
         self._head = 0
-        self._fault: StorageError | None = None
+        self._fault: Fault | None = None
         self._started = False
         self._closed = False
 
@@ -131,18 +133,18 @@ class RedisBroker:
         await self._link.close()
 
     @property
-    def fault(self) -> str:
+    def fault(self) -> Fault | None:
         """See the contract."""
         if self._fault is not None:
-            return str(self._fault)
-        return self._writer.trouble if self._started else ""
+            return self._fault
+        return self._writer.trouble if self._started else None
 
     def _down(self, error: StorageError) -> None:
         if self._fault is None or self._fault.reason != error.reason:
             _log.error("broker %s: %s", self.name, error)
-        self._fault = error
+        self._fault = Fault.of(error)
         if self._started:
-            self._writer.fault = str(error)
+            self._writer.fault = self._fault
 
     def _up(self) -> None:
         self._fault = None
@@ -433,9 +435,15 @@ class RedisBroker:
         """The dead letter of this id, or None."""
         return await self._letters.get(id)
 
+    async def keep(self, event: Event, failure: Failure) -> None:
+        """See the contract."""
+        kept = await self._letters.keep(event, failure, self._limits.max_bytes)
+        if not kept:
+            raise self._writer.holds_its_bytes()
+        await self._writer.replicated()
+
     async def redrive(self, id: int, event: Event | None = None) -> bool:
-        """See the contract. A letter of the broker itself, about an entry that was no event, is
-        published to the broker."""
+        """See the contract."""
         letter = await self._letters.get(id)
         if letter is None:
             return False

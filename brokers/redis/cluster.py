@@ -187,7 +187,8 @@ class RedisLease:
         self._cluster.forget(self)
 
     async def _keep(self) -> None:
-        while True:
+        # Not cancellation alone ends it: the client may forget one (asyncio.wait_for, Python 3.11).
+        while not self._closed:
             try:
                 await self._ask()
             except StorageError as error:

@@ -4,12 +4,13 @@ import builtins
 from collections.abc import Sequence
 from typing import Final
 
-from brokers.base import DeadLetter
+from brokers.base import DeadLetter, Failure
 from brokers.redis.entry import encode_entry
 from brokers.redis.keys import letters_key
-from brokers.redis.letters import decode_letter, letter_entry
+from brokers.redis.letters import decode_letter, encode_letter, letter_entry
 from brokers.redis.link import Argument, Link
 from brokers.redis.waiting import pack_waiting
+from brokers.redis.writer import encode_events
 from eventing.errors import InvalidEvent
 from eventing.event import Event
 
@@ -55,6 +56,15 @@ class DeadLetters:
         except InvalidEvent:
             pass
         return None
+
+    async def keep(self, event: Event, failure: Failure, max_bytes: int | None) -> bool:
+        """Add one of the broker's own. False: the broker holds its `max_bytes` already. Raises
+        InvalidEvent or EventTooLarge for an event that the log would not take: the letter could not
+        be redriven."""
+        encode_events([event])
+        fields = encode_letter("", event, failure, attempts=1, position=0)
+        ceiling = -1 if max_bytes is None else max_bytes
+        return bool(await self._link.run("keep", ceiling, *fields))
 
     async def redrive(self, letter: DeadLetter, event: Event) -> bool:
         """Take the letter out, and have the event delivered to its trigger, or, where it is the

@@ -18,13 +18,13 @@ AUTHENTICATION: Final = "AuthenticationFailed"
 NOT_AUTHORIZED: Final = "NotAuthorized"
 TOO_OLD: Final = "EngineTooOld"
 STORAGE_FAILED: Final = "StorageFailed"
+TOO_FEW_REPLICAS: Final = "TooFewReplicas"
 
 LEAST_VERSION: Final = 7
 
 _REMEDIES: Final = {
     UNREACHABLE: "start it, or mend the address",
-    AUTHENTICATION: "mend the secret that auth.secret.ref.name names, or the user and password in "
-    "the address",
+    AUTHENTICATION: "mend the user and password that it is given, in its Secret or its address",
     NOT_AUTHORIZED: "give this user the commands and keys that docs/redis.md lists, with ACL "
     "SETUSER",
     STORAGE_FAILED: "see the server's log",

@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 
 from redis.exceptions import ConnectionError, ResponseError
 
-from brokers.base import Limits
+from brokers.base import Fault, Limits
 from brokers.redis.entry import encode_entry, weight
-from brokers.redis.faults import is_out_of_memory, storage_error
+from brokers.redis.faults import TOO_FEW_REPLICAS, UNREACHABLE, is_out_of_memory, storage_error
 from brokers.redis.keys import position_of
 from brokers.redis.link import ANSWER_WITHIN, Argument, Link, packed
 from eventing.errors import BrokerFull, EventTooLarge, InvalidEvent, StorageError
@@ -106,9 +106,9 @@ class Writer:
         stored: Callable[[Sequence[Event], list[int]], None],
     ) -> None:
         self.limits = Limits()
-        self.fault = ""
+        self.fault: Fault | None = None
         """Why there is no connection."""
-        self.trouble = ""
+        self.trouble: Fault | None = None
         """Why Redis does not take writes, or has too few replicas for them."""
         self._broker = broker
         self._link = link
@@ -156,9 +156,9 @@ class Writer:
 
     async def look_again(self) -> None:
         """A write has just been taken: see whether what was the trouble is over."""
-        if self.trouble:
+        if self.trouble is not None:
             await self.replicated()
-            self.trouble = ""
+            self.trouble = None
 
     async def replicated(self) -> None:
         """Until the replicas that are asked for have all that was written before. Raises
@@ -168,7 +168,7 @@ class Writer:
         milliseconds = int(REPLICATED_WITHIN * 1000)
         having = await self._link.ask("WAIT", self._replicas, milliseconds)
         if having < self._replicas:
-            raise StorageError(self._too_few(having), "TooFewReplicas")
+            raise self._too_few(having).error()
 
     async def close(self, within: float) -> None:
         """Store what was asked for; what can't be stored within so many seconds fails."""
@@ -189,7 +189,8 @@ class Writer:
         return bool(self._unanswered or self._publishes or self._settles or self._held)
 
     def _away(self) -> StorageError:
-        return StorageError(self.fault or "there is no connection to Redis", "EngineUnreachable")
+        fault = self.fault or Fault(UNREACHABLE, "there is no connection to Redis")
+        return fault.error()
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -241,7 +242,7 @@ class Writer:
 
     def _are_stored(self, group: list[Publish], ids: list[bytes]) -> None:
         self._answered()
-        self.trouble = ""
+        self.trouble = None
         positions = [position_of(id) for id in ids]
         first = 0
         for request in group:
@@ -261,9 +262,7 @@ class Writer:
                     "slowest trigger (max.backlog)",
                     1.0,
                 )
-            return BrokerFull(
-                f"broker {self._broker!r} holds its {self.limits.max_bytes} bytes (max.bytes)", 5.0
-            )
+            return self.holds_its_bytes()
         if is_out_of_memory(answer):
             return BrokerFull(
                 f"broker {self._broker!r}: Redis at {self._where} is at its maxmemory; raise it, "
@@ -273,11 +272,17 @@ class Writer:
         self._link.suspect(answer)
         if isinstance(answer, ConnectionError):
             return StorageError(
-                f"{answer} before it answered; the events may be stored or not", "EngineUnreachable"
+                f"{answer} before it answered; the events may be stored or not", UNREACHABLE
             )
         error = storage_error(answer, "the events were not stored", self._where)
-        self.trouble = str(error)
+        self.trouble = Fault.of(error)
         return error
+
+    def holds_its_bytes(self) -> BrokerFull:
+        """The error of a request for which `max_bytes` leaves no room."""
+        return BrokerFull(
+            f"broker {self._broker!r} holds its {self.limits.max_bytes} bytes (max.bytes)", 5.0
+        )
 
     def _fail(self, request: Publish, error: Exception) -> None:
         self._pending -= request.size
@@ -307,9 +312,10 @@ class Writer:
             return
         self._link.suspect(error)
         if self._again is None:
-            if not self.trouble and error is not _SHORT:
-                self.trouble = str(storage_error(error, "outcomes were not stored", self._where))
-                _log.warning("broker %s: %s; it is tried again", self._broker, self.trouble)
+            if self.trouble is None and error is not _SHORT:
+                told = storage_error(error, "outcomes were not stored", self._where)
+                self.trouble = Fault.of(told)
+                _log.warning("broker %s: %s; it is tried again", self._broker, told)
             self._again = self._loop.call_later(TRY_AGAIN, self._resume_later)
 
     def _resume_later(self) -> None:
@@ -337,7 +343,7 @@ class Writer:
         written.waited = True
         enough = isinstance(answer, int) and answer >= self._replicas
         if enough:
-            self.trouble = ""
+            self.trouble = None
         elif isinstance(answer, int):
             self.trouble = self._too_few(answer)
         for request, own in written.requests:
@@ -348,10 +354,8 @@ class Writer:
                 request.stored(own)
             elif isinstance(request, list):
                 self._answered()
-                error = StorageError(
-                    self.trouble or f"{answer} before its replicas had it; the events may be kept",
-                    "TooFewReplicas",
-                )
+                unclear = f"{answer} before its replicas had it; the events may be kept"
+                error = (self.trouble or Fault(TOO_FEW_REPLICAS, unclear)).error()
                 for publish in request:
                     self._fail(publish, error)
             else:
@@ -359,10 +363,11 @@ class Writer:
                 self._answered()
                 self._hold(request, answer if isinstance(answer, BaseException) else _SHORT)
 
-    def _too_few(self, having: int) -> str:
-        return (
+    def _too_few(self, having: int) -> Fault:
+        return Fault(
+            TOO_FEW_REPLICAS,
             f"{having} of {self._replicas} replicas of Redis at {self._where} have what was "
-            "written; bring the others back, or lower replicas in the address"
+            "written; bring the others back, or lower replicas in the address",
         )
 
     def _answered(self) -> None:

@@ -6,11 +6,12 @@ The clients of Kafka and Redis are imported only where a broker asks for them.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from brokers.base import Broker, Limits
 from brokers.cluster import Cluster
 from brokers.embedded import EmbeddedBroker
-from brokers.kafka.settings import KafkaSettings, parse_kafka_url, security_of
+from brokers.kafka.settings import PARTITIONS, KafkaSettings, parse_kafka_url, security_of
 from brokers.local_cluster import LocalCluster
 from brokers.redis.settings import RedisSettings, parse_redis_url
 from eventing.errors import UserError
@@ -18,6 +19,7 @@ from eventing.resources import Engine
 from eventing.resources.broker_config import TOPIC_OPTION
 
 EMBEDDED_URL = "embedded"
+REDIS_PORT = 6379
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +137,38 @@ def make_cluster(settings: EngineSettings, node: str) -> Cluster:
             return LocalCluster(node)
 
 
+def same_place(one: EngineSettings, other: EngineSettings) -> bool:
+    """Whether what was stored with these settings is found with those. One server in common is
+    enough: a list of bootstrap servers may grow and shrink with its Kafka."""
+    if isinstance(one, KafkaSettings) and isinstance(other, KafkaSettings):
+        return bool(_servers(one) & _servers(other))
+    if isinstance(one, RedisSettings) and isinstance(other, RedisSettings):
+        return _database(one) == _database(other)
+    return one == other
+
+
+def _servers(settings: KafkaSettings) -> set[str]:
+    return {server.strip() for server in settings.bootstrap_servers.split(",")}
+
+
+def _database(settings: RedisSettings) -> tuple[str, int, str]:
+    parts = urlsplit(settings.address)
+    if parts.scheme == "unix":
+        return "", 0, parts.path
+    return parts.hostname or "", parts.port or REDIS_PORT, parts.path.strip("/") or "0"
+
+
 def shared_engine(default: EngineSettings, brokers: Mapping[str, EngineSettings]) -> EngineSettings:
     """The engine through which nodes see each other: that of `--broker`, else that of the first
-    broker by name that has one, else none but this node is seen."""
-    if not isinstance(default, Embedded):
-        return default
-    shared = (brokers[key] for key in sorted(brokers))
-    return next((each for each in shared if not isinstance(each, Embedded)), EMBEDDED)
+    broker by name that has one, else none but this node is seen.
+
+    How to get there is all that counts: what is set for a broker's own events is left out."""
+    shared = (default, *(brokers[key] for key in sorted(brokers)))
+    found = next((each for each in shared if not isinstance(each, Embedded)), EMBEDDED)
+    match found:
+        case KafkaSettings():
+            return replace(found, partitions=PARTITIONS, topic_options={})
+        case RedisSettings():
+            return replace(found, replicas=0)
+        case Embedded():
+            return found

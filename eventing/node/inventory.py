@@ -25,7 +25,8 @@ async def inventory(node: Node) -> list[Item]:
     for key, found in node.runtime.wiring.discovered.items():
         if key in node.runtime.wiring.functions and ("Function", *key.split("/")) not in known:
             items.append(_discovered_item(found))
-    for key in (*node.runtime.brokers, *node.runtime.faults):
+    runtime = node.runtime
+    for key in dict.fromkeys((*runtime.brokers, *runtime.faults, *runtime.opening)):
         namespace, name = key.split("/")
         if ("Broker", namespace, name) not in known:
             items.append(_default_broker(node, namespace, name))
@@ -96,10 +97,8 @@ def _implicit(kind: str, namespace: str, name: str, source: str = "") -> Item:
 
 def _default_broker(node: Node, namespace: str, name: str) -> Item:
     item = _implicit("Broker", namespace, name)
-    key = f"{namespace}/{name}"
-    running = node.runtime.brokers.get(key)
-    if key in node.runtime.faults or (running is not None and running.fault):
-        condition = node.condition(Identity("Broker", namespace, name))
+    condition = node.runtime.broker_condition(f"{namespace}/{name}")
+    if condition is not None:
         item |= {"ready": False, "reason": condition.reason, "message": condition.message}
     return item
 

@@ -79,7 +79,8 @@ class Membership:
         return self._cluster.lease(name)
 
     async def _run(self) -> None:
-        while True:
+        # Not cancellation alone ends it: a client may forget one (asyncio.wait_for, Python 3.11).
+        while self._task is asyncio.current_task():
             try:
                 if self._cluster is None:
                     await self._join()

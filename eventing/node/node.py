@@ -29,7 +29,7 @@ from eventing.node.projects import Projects
 from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
 from eventing.node.tokens import read_tokens
-from eventing.node.wiring import Condition, Key, Wiring, embedded, resolve
+from eventing.node.wiring import Condition, Key, embedded, resolve
 from eventing.resources import Function, Identity, Problem, Resource, load, load_text, loaded_place
 from functions.output_lines import LogLine
 
@@ -91,7 +91,6 @@ class Node:
         self._folder = DataFolder(config.data)
         self._applied = AppliedResources(config.data / "applied")
         self._changing = asyncio.Lock()
-        self._unfinished = False
         self._complaint = ""
         self._ingress_server: HttpServer | None = None
         self._admin_server: HttpServer | None = None
@@ -118,7 +117,7 @@ class Node:
             if ports:
                 await self._serve()
         except BaseException:
-            self._folder.release()
+            await self._abandon()
             raise
         self.started_at = time.time()
         await self._join()
@@ -126,6 +125,17 @@ class Node:
         self._tasks.append(loop.create_task(self._mend(), name="mend"))
         if self.config.reload:
             self._tasks.append(loop.create_task(self._watch(), name="reload"))
+
+    async def _abandon(self) -> None:
+        """Close what a start that failed, or was cancelled, has opened so far."""
+        try:
+            for server in (self._ingress_server, self._admin_server):
+                if server is not None:
+                    await server.close(0.0)
+            await self.runtime.stop(0.0, self.membership.close)
+            await self.projects.close()
+        finally:
+            self._folder.release()
 
     async def stop(self) -> bool:
         """Stop accepting, end what is in flight within the grace time, settle. True if all of it
@@ -172,12 +182,9 @@ class Node:
     def condition(self, identity: Identity) -> Condition:
         key = f"{identity.namespace}/{identity.name}"
         if identity.kind == "Broker":
-            fault = self.runtime.faults.get(key)
+            fault = self.runtime.broker_condition(key)
             if fault is not None:
                 return fault
-            running = self.runtime.brokers.get(key)
-            if running is not None and running.fault:
-                return Condition(False, "StorageFailed", running.fault)
         if identity.kind == "Function":
             pool = self.runtime.pools.get(key)
             if pool is not None and pool.failing:
@@ -197,10 +204,8 @@ class Node:
             return "the node is starting"
         if self.stopping:
             return "the node is shutting down"
-        faults = {key: fault.message for key, fault in self.runtime.faults.items()}
-        faults |= self.runtime.engine_faults()
-        faults |= dict.fromkeys(self.runtime.opening, "it is being opened")
-        return "; ".join(f"broker {key}: {fault}" for key, fault in faults.items() if fault)
+        obstacles = self.runtime.obstacles()
+        return "; ".join(f"broker {key}: {why}" for key, why in obstacles.items())
 
     def is_applied(self, identity: Identity) -> bool:
         """Whether it came by `apply`, and so may be deleted."""
@@ -308,7 +313,11 @@ class Node:
         if self.config.isolated:
             wiring = embedded(wiring)
         before = self.runtime.wiring.conditions
-        await self._make_real(wiring, deleted)
+        refused: StorageError | None = None
+        try:
+            await self.runtime.rewire(wiring, deleted)
+        except StorageError as error:
+            refused = error  # the rest of it runs
         if self.started_at:
             await self._join()
         await self.projects.let_go(self.runtime.code_in_use())
@@ -317,6 +326,8 @@ class Node:
                 continue
             if not condition.ready:
                 log.warning("%s is not ready: %s", identity, condition.message)
+            elif self.runtime.wiring is wiring:
+                condition = self.condition(identity)
             self.activity.publish(
                 {
                     "record": "condition",
@@ -327,6 +338,8 @@ class Node:
                     "message": condition.message,
                 }
             )
+        if refused is not None:
+            raise refused
 
     async def _begin(self, resources: Iterable[Resource]) -> None:
         """The first wiring. What an engine does not allow of it is left to `_mend`."""
@@ -394,12 +407,6 @@ class Node:
         if problems:
             raise InvalidResources(problems)
 
-    async def _make_real(self, wiring: Wiring, deleted: Key | None = None) -> None:
-        """Raises OperationError; what is left to do then is tried again by `_mend`."""
-        self._unfinished = True
-        await self.runtime.rewire(wiring, deleted)
-        self._unfinished = False
-
     def _observe(self, on: bool) -> None:
         self.runtime.observe(on)
 
@@ -433,15 +440,14 @@ class Node:
             await asyncio.sleep(MEND_EVERY)
             if self._ingress_server is not None:
                 self._folder.announce(self.ingress_url, self.admin_url)
-            unfinished = self._unfinished or self.runtime.unfinished
-            if not (unfinished or self.runtime.keeps_removed):
+            if not self.runtime.needs_mending:
                 continue
             async with self._changing:
                 try:
-                    if unfinished:
-                        await self._make_real(self.runtime.wiring)
+                    try:
+                        await self.runtime.mend()
+                    finally:
                         await self._join()
-                    await self.runtime.forget_removed()
                     self._complaint = ""
                 except Exception as error:  # A mistake of ours must not end the mending.
                     self._complain(error)

@@ -7,7 +7,7 @@ code serves before the old one is drained, a broker closes after all that settle
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from brokers.base import At, Broker, Subscription
 from eventing.errors import StorageError, SubscriptionInUse
 from eventing.event import Event
 from eventing.node.activity import Activity, ObservedRouter
-from eventing.node.engines import Embedded, EngineSettings, make_broker
+from eventing.node.engines import Embedded, EngineSettings, make_broker, same_place
 from eventing.node.running_sinks import Sinks
 from eventing.node.running_sources import Sources
 from eventing.node.wiring import (
@@ -52,12 +52,17 @@ IN_FLIGHT_FUNCTION = 256
 IN_FLIGHT_HTTP = 100
 MOVE_GRACE = 0.5
 """Seconds that a trigger that is removed, or changes its order, has for what is in flight."""
+CLOSING = 30.0
+"""Seconds that a broker may take to close: above what the engines take to store what is left."""
 OLD_CODE_GRACE = 600.0
 """Seconds that calls begun on replaced code may take to end, or their timeout where longer."""
 
 KEEP_REMOVED = 60.0
 """Seconds that a removed trigger may come back in and go on where it was: a checkout or a copy has
 files away for a moment."""
+
+OPENING = "Opening"
+"""The reason of a broker that is not open yet."""
 
 FindLauncher = Callable[[Code], Launcher]
 LetGo = Callable[[set[Code]], Awaitable[None]]
@@ -72,15 +77,15 @@ class RunningTrigger:
 
 
 class UnopenedBroker:
-    """Stands for a broker whose storage can't be opened: senders are told to come again (503),
-    not that there is no such broker."""
+    """Stands for a broker whose storage is not open: senders are told to come again (503), not that
+    there is no such broker."""
 
-    def __init__(self, message: str) -> None:
-        self._message = message
+    def __init__(self, why: StorageError) -> None:
+        self._why = why
 
     def publish(self, events: Sequence[Event]) -> "asyncio.Future[list[int]]":
         future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        future.set_exception(StorageError(self._message))
+        future.set_exception(self._why)
         return future
 
 
@@ -106,11 +111,13 @@ class Runtime:
         self.trigger_faults: dict[Key, Condition] = {}
         """Of triggers whose broker is open and whose subscription could not be."""
         self.opening: set[Key] = set()
-        """Brokers that are open while their triggers are not yet: what came in now, a new trigger
-        would not see."""
+        """Brokers on their way to be open, or open while their triggers are not yet: what came in
+        now, a new trigger would not see."""
         self.sinks = Sinks()
         self.sources = Sources(data, self._source_route)
         self.wiring = Wiring()
+        self._wanted = self.wiring
+        self._halfway = False
         self._data = data
         self._engines: dict[Key, EngineSettings] = {}
         self._find_launcher = find_launcher
@@ -129,16 +136,23 @@ class Runtime:
     async def rewire(self, wiring: Wiring, deleted: Key | None = None) -> None:
         """Run this wiring from now on. What is in flight ends where it began. Of other triggers
         than the one `deleted` that are not in it, what waits for them is kept a while. Raises
-        StorageError where something of it could not be done; the rest runs, and the same wiring
-        may be given again."""
+        StorageError where something of it could not be done; the rest runs, and `mend` does it."""
+        self._wanted, self._halfway = wiring, True
         self.sinks.node = self.sources.node = self.name
         await self._leave_engines(wiring)
-        await self._open_brokers(wiring)
+        for key in [key for key in self.faults if key not in wiring.brokers]:
+            del self.faults[key]
+        for key, broker in self.brokers.items():
+            if key in wiring.brokers:
+                broker.set_limits(wiring.brokers[key].limits)
+        await self._open_brokers(
+            plan for key, plan in wiring.brokers.items() if key not in self.brokers
+        )
         self._renew_pools(wiring)
         self.sinks.open(wiring.sinks)
         self.wiring = wiring
-        for broker in self.brokers:
-            self._route(broker)
+        for key in self.brokers:
+            self._route(key)
         # All in one turn of the loop: a replaced pool refuses what is still sent to it.
         moved = [key for key in self.triggers if self._moved(key)]
         for key, running in self.triggers.items():
@@ -153,19 +167,52 @@ class Runtime:
         await asyncio.gather(*(each.stop(MOVE_GRACE) for each in leaving if each is not None))
         for key in moved:
             await self._remove_trigger(key)
-        plans = [plan for plan in wiring.triggers.values() if plan.broker in self.brokers]
         self.trigger_faults = {
             key: fault for key, fault in self.trigger_faults.items() if key in wiring.triggers
         }
-        await asyncio.gather(*(self._run_trigger(plan) for plan in plans))
+        await self._run_triggers(wiring.triggers.values())
         self.opening.clear()
         await self.sources.run(wiring.sources, self._observer)
-        await self.forget_removed(deleted)
         await self._close_brokers()
         self._retire_pools()
         self.sinks.retire(wiring.sinks)
+        self._halfway = False
+        await self._conclude(deleted)
+
+    async def mend(self) -> None:
+        """Do what storage did not allow so far and that alone, and what is to be done a while
+        after a change. Raises StorageError where some of it is still to be done."""
+        if self._halfway:
+            await self.rewire(self._wanted)
+            return
+        wiring, self._halfway = self.wiring, True
+        await self._open_brokers([wiring.brokers[key] for key in self.faults])
+        opened = self.opening & self.brokers.keys()
+        for key in opened:
+            self._route(key)
+        await self._run_triggers(
+            plan
+            for key, plan in wiring.triggers.items()
+            if plan.broker in opened or key in self.trigger_faults
+        )
+        self.opening.clear()
+        if opened:
+            # Others were held, since they send to these.
+            for key, running in self.triggers.items():
+                self._direct(running, wiring.triggers[key])
+            await self.sources.run(wiring.sources, self._observer)
+        self._halfway = False
+        await self._conclude()
+
+    async def _conclude(self, deleted: Key | None = None) -> None:
+        await self.forget_removed(deleted)
         for key, fault in self.trigger_faults.items():
             raise StorageError(f"trigger {key}: {fault.message}", fault.reason)
+
+    @property
+    def needs_mending(self) -> bool:
+        """Whether there is something for `mend` to do."""
+        return bool(self._halfway or self.faults or self.trigger_faults or self._absent)
 
     def observe(self, on: bool) -> None:
         """Have every dispatcher tell the activity hub of its attempts, or stop that."""
@@ -181,26 +228,39 @@ class Runtime:
     def find_broker(self, namespace: str, name: str) -> "Broker | UnopenedBroker | None":
         """The broker that takes events for the ingress; None where there is none of the name."""
         key = f"{namespace}/{name}"
-        broker = self.brokers.get(key)
         if key in self.opening:
-            return UnopenedBroker(f"broker {key} is being opened; send the event again")
+            return UnopenedBroker(
+                StorageError(f"broker {key} is being opened; send the event again", OPENING)
+            )
+        broker = self.brokers.get(key)
         if broker is not None:
             return broker
         condition = self.faults.get(key) or self.wiring.conditions.get(
             Identity("Broker", namespace, name)
         )
         if condition is not None and not condition.ready:
-            return UnopenedBroker(f"broker {key} is not ready: {condition.message}")
+            message = f"broker {key} is not ready: {condition.message}"
+            return UnopenedBroker(StorageError(message, condition.reason))
         return None
 
-    def engine_faults(self) -> dict[Key, str]:
-        """Why brokers can't reach the engine they share with other nodes. A full disk under an
-        embedded one is not among them: each answer tells of it, and no other node could take over.
-        """
+    def broker_condition(self, key: Key) -> Condition | None:
+        """Why a broker that the wiring has stores no events now; None where it does."""
+        if key in self.faults:
+            return self.faults[key]
+        if key in self.opening:
+            return Condition(False, OPENING, "it is being opened")
+        fault = self.brokers[key].fault if key in self.brokers else None
+        return Condition(False, fault.reason, fault.message) if fault is not None else None
+
+    def obstacles(self) -> dict[Key, str]:
+        """Why brokers take no events: they are not open, or can't reach the engine they share with
+        other nodes. A full disk under an embedded one is not among them: each answer tells of it,
+        and no other node could take over."""
+        shared = [key for key in self.brokers if not isinstance(self._engines[key], Embedded)]
         return {
-            key: broker.fault
-            for key, broker in self.brokers.items()
-            if broker.fault and not isinstance(self._engines[key], Embedded)
+            key: condition.message
+            for key in (*self.faults, *self.opening, *shared)
+            if (condition := self.broker_condition(key)) is not None
         }
 
     def unrouted(self, broker: Key) -> int:
@@ -220,7 +280,14 @@ class Runtime:
 
     async def stop(self, grace: float, leave: Callable[[], Awaitable[None]]) -> bool:
         """End what is in flight within `grace` seconds, settle, `leave` the other nodes, close.
-        True if all of it ended; the rest is delivered again after the next start."""
+        True if all of it ended; the rest is delivered again after the next start. Whatever fails,
+        every broker is closed."""
+        try:
+            return await self._end(grace, leave)
+        finally:
+            await asyncio.gather(*(self._close_broker(key) for key in tuple(self.brokers)))
+
+    async def _end(self, grace: float, leave: Callable[[], Awaitable[None]]) -> bool:
         dispatchers = [each.dispatcher for each in self.triggers.values() if each.dispatcher]
         dispatchers += self._pausing
         ended = await asyncio.gather(
@@ -234,34 +301,28 @@ class Runtime:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.sinks.close(2.0)
         await self._client.close()
-        await asyncio.gather(*(broker.close() for broker in self.brokers.values()))
         return all(ended)
 
     # Brokers
 
-    async def _open_brokers(self, wiring: Wiring) -> None:
-        for key in [key for key in self.faults if key not in wiring.brokers]:
-            del self.faults[key]
-        for key, plan in wiring.brokers.items():
-            if key in self.brokers:
-                self.brokers[key].set_limits(plan.limits)
-        await asyncio.gather(
-            *(
-                self._open_broker(plan)
-                for key, plan in wiring.brokers.items()
-                if key not in self.brokers
-            )
-        )
+    async def _open_brokers(self, plans: Iterable[BrokerPlan]) -> None:
+        # Where one fails as none may, or this is cancelled, no other is left to itself.
+        async with asyncio.TaskGroup() as group:
+            for plan in plans:
+                group.create_task(self._open_broker(plan), name=f"open {plan.key}")
         # They are listed in the order of the wiring, whichever was open first.
-        order = dict.fromkeys([*wiring.brokers, *self.brokers])
+        order = dict.fromkeys([*self._wanted.brokers, *self.brokers])
         self.brokers = {key: self.brokers[key] for key in order if key in self.brokers}
 
     async def _open_broker(self, plan: BrokerPlan) -> None:
         key = plan.key
         broker = make_broker(key, plan.engine, plan.limits, data=self._data, node=self.name)
+        if key not in self.faults:
+            self.opening.add(key)
         try:
             await broker.start()
         except StorageError as error:
+            self.opening.discard(key)
             fault = Condition(False, error.reason, str(error))
             # Once, however often it is tried, and whatever its words are the next time.
             if key not in self.faults or self.faults[key].reason != fault.reason:
@@ -275,17 +336,21 @@ class Runtime:
         self._engines[key] = plan.engine
 
     async def _leave_engines(self, wiring: Wiring) -> None:
-        """Close brokers that are to live in another engine, or another place of it, from now on."""
+        """Close brokers that are to be reached in another way, or live elsewhere, from now on."""
         for key in tuple(self.brokers):
             plan = wiring.brokers.get(key)
             if plan is None or plan.engine == self._engines[key]:
                 continue
+            self.opening.add(key)
             triggers = [name for name, each in self.triggers.items() if each.plan.broker == key]
             dispatchers = [self.triggers[name].dispatcher for name in triggers]
             await asyncio.gather(*(each.stop(MOVE_GRACE) for each in dispatchers if each))
             for name in triggers:
                 await self._remove_trigger(name)
-            log.warning("broker %s moves to another engine; what it holds now stays there", key)
+            if same_place(plan.engine, self._engines[key]):
+                log.info("broker %s is opened anew: the settings of its engine have changed", key)
+            else:
+                log.warning("broker %s moves to another engine; what it holds now stays there", key)
             await self._close_broker(key)
 
     async def _close_brokers(self) -> None:
@@ -296,9 +361,17 @@ class Runtime:
             log.info("broker %s is closed; its events stay in %s", key, where)
 
     async def _close_broker(self, key: Key) -> None:
+        """Whatever keeps it from closing holds nothing else up: it is as after a crash then."""
         self._routers.pop(key, None)
         del self._engines[key]
-        await self.brokers.pop(key).close()
+        broker = self.brokers.pop(key)
+        try:
+            async with asyncio.timeout(CLOSING):
+                await broker.close()
+        except TimeoutError:
+            log.error("broker %s does not close within %g s; it is left as it is", key, CLOSING)
+        except Exception:
+            log.exception("broker %s did not close in order", key)
 
     def _route(self, broker: Key) -> None:
         filters = {
@@ -355,6 +428,13 @@ class Runtime:
         running = self.triggers[key].plan
         return plan is None or (plan.broker, plan.order) != (running.broker, running.order)
 
+    async def _run_triggers(self, plans: Iterable[TriggerPlan]) -> None:
+        """Those whose broker is open."""
+        async with asyncio.TaskGroup() as group:
+            for plan in plans:
+                if plan.broker in self.brokers:
+                    group.create_task(self._run_trigger(plan), name=f"subscribe {plan.key}")
+
     async def _run_trigger(self, plan: TriggerPlan) -> None:
         key = plan.key
         running = self.triggers.get(key)
@@ -398,16 +478,6 @@ class Runtime:
             return
         await broker.detach(key)
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether storage did not allow all of the wiring: the same is to be given again."""
-        return bool(self.faults or self.trigger_faults)
-
-    @property
-    def keeps_removed(self) -> bool:
-        """Whether there are triggers for `forget_removed` to look at again."""
-        return bool(self._absent)
-
     async def forget_removed(self, at_once: Key | None = None) -> None:
         """Give up what waits for triggers that are there no longer, whether they went now or while
         the node was down: after KEEP_REMOVED seconds, the one of `at_once` now. Raises
@@ -429,6 +499,7 @@ class Runtime:
         self._absent = absent
         for (key, name), since in tuple(absent.items()):
             if name == at_once or now - since >= KEEP_REMOVED:
+                absent[key, name] = now - KEEP_REMOVED  # where it fails, it is tried again soon
                 try:
                     left = await self.brokers[key].unsubscribe(name)
                 except SubscriptionInUse:

@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
+from brokers.base import Fault
 from brokers.kafka.client_options import client_options
 from brokers.kafka.faults import (
     NOT_AUTHORIZED,
@@ -29,7 +30,6 @@ from eventing.sources.kafka_consumer import Assignment, KafkaConsumer, Listeners
 from eventing.sources.outlet import End, Outlet, Sending
 from eventing.sources.record_event import Record, record_event, unreadable_event
 from eventing.sources.settings import KafkaSourceSettings
-from eventing.sources.source import SourceFault
 
 log = logging.getLogger("eventing.sources")
 
@@ -70,7 +70,7 @@ class KafkaSource:
         self._source = source
         self._client_id = client_id
         self._heard = ClientErrors()
-        self._fault: SourceFault | None = None
+        self._fault: Fault | None = None
         self._suspect = asyncio.Event()
         self._denied: KafkaError | None = None
         self._lanes: dict[Assignment, _Lane] = {}
@@ -86,7 +86,7 @@ class KafkaSource:
             self._task = self._loop.create_task(self._run(), name=f"source {name}")
 
     @property
-    def fault(self) -> SourceFault | None:
+    def fault(self) -> Fault | None:
         """See the contract."""
         return self._fault
 
@@ -137,7 +137,7 @@ class KafkaSource:
             try:
                 await self._open()
             except StorageError as error:
-                self._failed(SourceFault(error.reason, str(error)))
+                self._failed(Fault.of(error))
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             self._recovered()
@@ -214,7 +214,7 @@ class KafkaSource:
             for topic in self._settings.topics:
                 await topics.partitions(topic)
         except StorageError as error:
-            self._failed(SourceFault(error.reason, str(error)))
+            self._failed(Fault.of(error))
             return
         denied = self._denied
         if denied is not None:
@@ -222,13 +222,13 @@ class KafkaSource:
         else:
             self._recovered()
 
-    def _explained(self, error: BaseException | KafkaError) -> SourceFault:
+    def _explained(self, error: BaseException | KafkaError) -> Fault:
         what = f"the consumer group {self._settings.group!r} can't read"
         servers = self._settings.kafka.bootstrap_servers
         told = storage_error(kafka_error(error), what, servers, self._heard)
-        return SourceFault(told.reason, str(told))
+        return Fault.of(told)
 
-    def _failed(self, fault: SourceFault) -> None:
+    def _failed(self, fault: Fault) -> None:
         """Once, however often it is tried, and whatever its words are the next time."""
         if self._fault is None or self._fault.reason != fault.reason:
             log.error("source %s: %s; it is tried again", self._name, fault.message)

@@ -11,6 +11,8 @@ log = logging.getLogger("eventing.sources")
 FindLease = Callable[[str], Awaitable[Lease]]
 """The lease of a name, as soon as the engine that gives it has been reached."""
 AGAIN_SECONDS = 2.0
+CANCEL_AGAIN = 1.0
+"""Seconds that work which is cancelled has to end before it is cancelled once more."""
 
 
 class Leased:
@@ -72,5 +74,9 @@ class Leased:
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
             self.held = False
-            work.cancel()
+            while not work.done():
+                # Until it has ended: up to Python 3.11 `asyncio.wait_for`, which the client of Redis
+                # waits with, forgets a cancellation that comes just as what it waits for is there.
+                work.cancel()
+                await asyncio.wait([work], timeout=CANCEL_AGAIN)
             await asyncio.gather(work, return_exceptions=True)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from brokers.base import Broker, Dead, Delivery, Done, Failure, Outcome, Retry
-from brokers.letter_keeper import LetterKeeper
 from eventing.errors import BrokerFull, StorageError, UserError
 from eventing.event import Event
 from functions.base import Call, Response, Service
@@ -343,7 +342,7 @@ class Outlet:
         sending.timer = self._loop.call_later(max(0.0, seconds), self._attempt, sending)
 
     def _give_up(self, sending: Sending, route: SourceRoute, failure: Failure) -> None:
-        if isinstance(route.broker, LetterKeeper):
+        if route.broker is not None:
             event = outgoing(_extended(sending.delivery.event, route))
             keeping = self._loop.create_task(self._keep(sending, event, route.broker, failure))
             self._keeping.add(keeping)
@@ -351,9 +350,7 @@ class Outlet:
         else:
             self._drop(sending, failure.reason)
 
-    async def _keep(
-        self, sending: Sending, event: Event, broker: LetterKeeper, failure: Failure
-    ) -> None:
+    async def _keep(self, sending: Sending, event: Event, broker: Broker, failure: Failure) -> None:
         """Among the dead letters of the broker that is the sink."""
         waits = 0
         while not (self._draining or sending.cancelled):

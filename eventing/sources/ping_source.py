@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from brokers.base import Fault
 from eventing.event import Event
 from eventing.sources.leased import FindLease, Leased
 from eventing.sources.outlet import End, Outlet
 from eventing.sources.settings import PingSourceSettings
-from eventing.sources.source import SourceFault
 from eventing.sources.ticks import believed, due
 
 log = logging.getLogger("eventing.sources")
@@ -54,7 +54,7 @@ class PingSource:
         self._leased = Leased(lease, find_lease, self._work)
 
     @property
-    def fault(self) -> SourceFault | None:
+    def fault(self) -> Fault | None:
         """See the contract. A clock is always there."""
         return None
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from redis import exceptions
 
+from brokers.base import Fault
 from eventing.errors import InvalidEvent, StorageError
 from eventing.event import Event
 from eventing.sources.entry_event import Entry, entry_event, unreadable_event
 from eventing.sources.leased import FindLease, Leased
 from eventing.sources.outlet import End, Outlet, Sending
 from eventing.sources.settings import RedisStreamSourceSettings
-from eventing.sources.source import SourceFault
 from triggers.redis_connection import FAULTS, connect, redis_error
 
 log = logging.getLogger("eventing.sources")
@@ -54,7 +54,7 @@ class RedisStreamSource:
         self._outlet = outlet
         self._client_id = client_id
         self._source = f"{settings.redis.address}/{settings.stream}"
-        self._fault: SourceFault | None = None
+        self._fault: Fault | None = None
         self._lag: int | None = None
         self._unreadable = 0
         self._acknowledging: dict[str, None] = {}
@@ -63,7 +63,7 @@ class RedisStreamSource:
         self._leased = Leased(lease, find_lease, self._work) if settings.at_once else None
 
     @property
-    def fault(self) -> SourceFault | None:
+    def fault(self) -> Fault | None:
         """See the contract."""
         return self._fault
 
@@ -265,7 +265,7 @@ class RedisStreamSource:
         """Once, however often it is tried, and whatever its words are the next time."""
         if self._fault is None or self._fault.reason != error.reason:
             log.error("source %s: %s; it is tried again", self._name, error)
-        self._fault = SourceFault(error.reason, str(error))
+        self._fault = Fault.of(error)
 
     def _recovered(self) -> None:
         if self._fault is not None:

@@ -1,18 +1,11 @@
-"""The contract of a source that runs, and the fault that keeps one from running."""
+"""The contract of a source that runs."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from brokers.base import Fault
 
 UNREADABLE = "dev.eventing.record.unreadable"
 """The type of the event that is kept for a record or an entry that can't become one."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFault:
-    """Why a source takes nothing in: one CamelCase word for programs, a sentence for people."""
-
-    reason: str
-    message: str
 
 
 class Source(Protocol):
@@ -20,7 +13,8 @@ class Source(Protocol):
     do is its fault for as long as that lasts, told once in the log, and tried again."""
 
     @property
-    def fault(self) -> SourceFault | None: ...
+    def fault(self) -> Fault | None:
+        """Why it takes nothing in."""
 
     def status(self) -> dict[str, Any]:
         """Figures of this node's part, as JSON values."""

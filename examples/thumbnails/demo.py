@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,8 @@ SLEEP_LIMIT = 90.0
 """Seconds the workers may take to be gone after the last event."""
 MEET_LIMIT = 30.0
 """Seconds until two nodes of one engine see each other, and until a killed one is missed."""
-BUSY_LIMIT = 10.0
-"""Seconds to wait for a node to be in the middle of something."""
+BUSY_LIMIT = 5.0
+"""Seconds a node may take to be in the middle of something."""
 
 
 def main() -> int:
@@ -158,26 +160,37 @@ def wait_for_company(nodes: list[Node]) -> None:
 
 def feed_and_follow(nodes: list[Node], ledger: Ledger, console: Console) -> None:
     """Post every picture, to one node after the other, then wait until each has come to its end,
-    or no news come any more. Of several nodes the first is killed when half of them are sent."""
+    or no news come any more. Of several nodes the first is killed while the second half is sent to
+    the others."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    total = len(ledger.journeys)
+    journeys = list(ledger.journeys.values())
+    total = len(journeys)
+    first, others = nodes[0], nodes[1:]
     killed = 0.0
     with Progress(*columns, console=console) as progress:
         sent = progress.add_task("pictures sent", total=total)
         ended = progress.add_task("come to their end", total=total)
-        for number, journey in enumerate(ledger.journeys.values(), 1):
-            alive = [node for node in nodes if not node.killed]
-            send(journey, alive[number % len(alive)])
-            progress.update(sent, advance=1)
-            progress.update(ended, completed=ledger.ended())
-            if number == total // 2 and len(nodes) > 1:
-                kill_in_the_middle(nodes[0], ledger, progress.console)
+
+        def feed(some: list[Journey], to: list[Node]) -> None:
+            for journey, node in zip(some, cycle(to), strict=False):
+                send(journey, node)
+                progress.update(sent, advance=1)
+                progress.update(ended, completed=ledger.ended())
+
+        if others:
+            feed(journeys[: total // 2], nodes)
+            with ThreadPoolExecutor(1, "feed") as pool:
+                rest = pool.submit(feed, journeys[total // 2 :], others)
+                kill_in_the_middle(first, ledger, progress.console)
                 killed = time.monotonic()
+                rest.result()
+        else:
+            feed(journeys, nodes)
         with ledger.news:
             while ledger.ended() < total and ledger.news.wait(QUIET_LIMIT):
                 progress.update(ended, completed=ledger.ended())
@@ -196,30 +209,33 @@ def send(journey: Journey, node: Node) -> None:
 
 
 def kill_in_the_middle(node: Node, ledger: Ledger, console: Console) -> None:
-    """kill -9, while the node is at work on something."""
-    in_flight = 0
+    """kill -9 once something has come to its end and the node is at work on something else, or
+    after BUSY_LIMIT, as with few pictures it may get none."""
+    events = 0
 
     def busy() -> bool:
-        nonlocal in_flight
-        in_flight = node.in_flight()
-        return in_flight > 0
+        nonlocal events
+        events = node.at_work() if ledger.ended() else 0
+        return events > 0
 
-    wait_until(busy, BUSY_LIMIT)
+    wait_until(busy, BUSY_LIMIT, pause=0.001)
     node.kill()
+    hands = f"{events or 'no'} event{'s' * (events != 1)} in its hands"
+    ended = f"{ledger.ended()} of {len(ledger.journeys)} pictures"
     console.print(
-        f"node {node.name} killed (kill -9) with {in_flight} deliveries in flight; so far "
-        f"{ledger.ended()} pictures have come to their end"
+        f"node {node.name} killed (kill -9) with {hands}; so far {ended} have come to their end"
     )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true in time. A node that does not answer may do so later."""
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool:
+    """Whether it came true in time, asked every `pause` seconds. A node that does not answer may
+    do so later."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(OSError, HTTPException):
             if condition():
                 return True
-        time.sleep(0.02)
+        time.sleep(pause)
     return False
 
 

@@ -122,12 +122,9 @@ class Node:
             raise Failed(f"the admin API answered {status}: {body[:200].decode(errors='replace')}")
         return {item["name"]: item["status"] for item in json.loads(body)["items"]}
 
-    def in_flight(self) -> int:
-        """How many deliveries it has handed out and not settled."""
-        status, body = self._get("/api/v1/resources?kind=Trigger")
-        if status != 200:
-            return 0
-        return sum(item["status"].get("inFlight", 0) for item in json.loads(body)["items"])
+    def at_work(self) -> int:
+        """How many events its workers have in their hands."""
+        return sum(figures["inFlight"] for figures in self.functions().values())
 
     def nodes(self) -> dict[str, bool]:
         """The nodes it sees, itself among them, and whether each is ready."""

@@ -684,6 +684,61 @@ class BrokerContract:
         assert await broker.dead_letters() == [letter]
         await broker.close()
 
+    @awaited
+    async def test_what_never_came_into_the_log_is_kept_as_the_brokers_own(
+        self, harness: Harness
+    ) -> None:
+        broker = await opened(harness)
+        a = await broker.subscribe("a")
+        refused = event("ü", data=b"\x00\xff", extension="x")
+        before = time.time()
+        await broker.keep(refused, REFUSED)
+        await broker.keep(event(2, data=None), REFUSED)
+        await harness.crash(broker)
+        broker = await opened(harness)
+        a = await broker.subscribe("a")
+        first, second = await broker.dead_letters()
+        assert (first.event, first.failure, first.trigger) == (refused, REFUSED, "")
+        assert (first.attempts, first.position) == (1, 0)
+        assert before - 1 <= first.at <= time.time() + 1
+        assert await broker.dead_letters("") == [first, second]
+        assert await broker.dead_letters("a") == []
+        assert await broker.dead_letter(first.id) == first
+        assert await broker.drop([first.id]) == 1
+        assert await broker.dead_letters() == [second]
+        assert await receives_nothing(a)
+        assert [each async for each in broker.read()] == []
+        await broker.close()
+
+    @pytest.mark.parametrize("edited", [None, event("edited", "mended", b"mended")])
+    @awaited
+    async def test_redrive_publishes_what_is_the_brokers_own(
+        self, harness: Harness, edited: Event | None
+    ) -> None:
+        broker = await opened(harness, TypeRouter(a={"order", "mended"}, b=None, c={"other"}))
+        a, b, c = [await broker.subscribe(name) for name in "abc"]
+        await broker.keep(event(1), REFUSED)
+        (letter,) = await broker.dead_letters()
+        assert await broker.redrive(letter.id, edited)
+        assert not await broker.redrive(letter.id, edited)
+        assert await broker.dead_letters() == []
+        for subscription in (a, b):
+            (got,) = await receive(subscription, 1)
+            assert got.event == (edited or letter.event)
+            assert (got.attempt, got.stage, got.failure) == (1, "subscriber", None)
+            await settle_all(subscription, [got])
+        assert await receives_nothing(c)
+        assert [each.event async for each in broker.read()] == [edited or letter.event]
+        await broker.close()
+
+    @awaited
+    async def test_what_is_kept_counts_among_what_a_broker_may_hold(self, harness: Harness) -> None:
+        broker = await opened(harness, limits=Limits(max_bytes=1, min_free_bytes=0))
+        with pytest.raises(BrokerFull):
+            await broker.keep(event(1), REFUSED)
+            await broker.keep(event(2), REFUSED)
+        await broker.close()
+
     # Looking back.
 
     @pytest.mark.parametrize("order", ["unordered", "ordered"])

@@ -273,9 +273,7 @@ class ClusterContract(LoneContract):
             await second.close()
 
     @awaited
-    async def test_a_killed_node_is_missed_and_its_lease_taken_over(
-        self, harness: Harness
-    ) -> None:
+    async def test_a_killed_node_is_missed_and_its_lease_taken_over(self, harness: Harness) -> None:
         name = new_name("lease")
         async with joined(harness) as cluster, other_node(harness, name) as other:
             await other.says("held")

@@ -9,7 +9,7 @@ from brokers.kafka.settings import KafkaSettings, security_of
 from brokers.local_cluster import LocalCluster
 from brokers.redis.settings import RedisSettings, parse_redis_url
 from eventing.errors import UserError
-from eventing.node.engines import EMBEDDED, parse_engine_url, shared_engine
+from eventing.node.engines import EMBEDDED, parse_engine_url, same_place, shared_engine
 from eventing.node.wiring import Wiring, resolve
 from eventing.resources import Identity, load_text
 
@@ -184,6 +184,32 @@ def test_nodes_meet_in_the_engine_that_was_named_or_else_in_the_first_brokers() 
     assert shared_engine(kafka, {"a/a": redis}) == kafka
     assert shared_engine(EMBEDDED, {"a/b": redis, "a/a": EMBEDDED, "a/c": kafka}) == redis
     assert shared_engine(EMBEDDED, {"a/a": EMBEDDED}) == EMBEDDED
+
+
+def test_how_a_brokers_topic_is_made_does_not_matter_to_who_meets_there() -> None:
+    few, many = KafkaSettings("k:1"), KafkaSettings("k:1", {}, 30, 1, {"retention.ms": "1"})
+    assert shared_engine(few, {}) == shared_engine(many, {})
+    other = KafkaSettings("k:1", {"sasl.password": "hush"})
+    assert shared_engine(few, {}) != shared_engine(other, {})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("kafka://a:1,b:2", "kafkas://me:hush@b:2,c:3?partitions=30", True),
+        ("kafka://a:1", "kafka://b:1", False),
+        ("redis://r", "rediss://:hush@r:6379/0?replicas=2", True),
+        ("redis://r", "redis://r/1", False),
+        ("redis://r", "redis://r:6380", False),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock?replicas=1", True),
+        ("unix:///run/redis.sock", "unix:///run/other.sock", False),
+        ("embedded", "embedded", True),
+        ("embedded", "redis://r", False),
+        ("kafka://k", "redis://k", False),
+    ],
+)
+def test_the_place_of_an_engine_is_where_its_server_is(one: str, other: str, same: bool) -> None:
+    assert same_place(parse_engine_url(one), parse_engine_url(other)) is same
 
 
 def test_a_node_on_its_own_sees_itself_and_holds_every_lease() -> None:

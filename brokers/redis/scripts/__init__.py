@@ -16,6 +16,7 @@ _NAMES = (
     "leave",
     "unsubscribe",
     "replay",
+    "keep",
     "redrive",
     "drop",
     "last",

@@ -94,6 +94,12 @@ local function backlog()
   return most
 end
 
+-- A new dead letter of a trigger, "" = the broker's own: its fields and values.
+local function bury(trigger, ...)
+  redis.call('XADD', letters, '0-*', 'letter_at', string.format('%.0f', now()), ...)
+  redis.call('HINCRBY', dead, trigger, 1)
+end
+
 local function size_of(key)
   return redis.call('MEMORY', 'USAGE', key) or 0
 end

@@ -42,12 +42,6 @@ while at <= last do
   at = at + 1
 end
 
-local function bury(trigger, first, final)
-  local fields = {unpack(ARGV, first, final)}
-  redis.call('XADD', letters, '0-*', 'letter_at', string.format('%.0f', now()), unpack(fields))
-  redis.call('HINCRBY', dead, trigger, 1)
-end
-
 local answers = {}
 while at <= #ARGV do
   local kind, place = ARGV[at], ARGV[at + 1]
@@ -84,12 +78,12 @@ while at <= #ARGV do
     if mine and kind == 'dead' then
       answer = {}
       over(place)
-      bury(group, at + 1, final)
+      bury(group, unpack(ARGV, at + 1, final))
     elseif mine then
       answer = {}
       -- Every trigger meets such an entry; the first one tells of it.
       if redis.call('ZADD', unreadable, 'NX', place:match('^%d+'), place) == 1 then
-        bury('', at + 1, final)
+        bury('', unpack(ARGV, at + 1, final))
       end
     end
     at = final + 1
