@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ class RunningNode:
 
     def cpu(self) -> float:
         return cpu_seconds(self.pid)
+
+    def workers_cpu(self) -> float:
+        """Of all processes below it that are there now: what a worker that went had spent is not
+        in it."""
+        total = 0.0
+        for pid in self.children():
+            with suppress(OSError):
+                total += cpu_seconds(pid)
+        return total
 
     def items(self, kind: str) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"{self.admin}/api/v1/resources?kind={kind}") as answer:

@@ -24,7 +24,8 @@ class Table:
         if aim is not None:
             verdict = f"  aim {aim:g} {'ok' if value <= aim else 'MISSED'}"
             self.missed += value > aim
-        print(f"{what:<58} {value:7.1f} {unit}{verdict}")
+        figure = f"{value:7.2f}" if value < 1 else f"{value:7,.1f}"
+        print(f"{what:<58} {figure} {unit}{verdict}")
 
     def tell_missed(self) -> None:
         if self.missed:

@@ -223,7 +223,8 @@ class Subscription(Protocol):
     async def replay(self, start: Place, end: Place | None = None) -> int:
         """Hand out again the events from `start` to `end` (None = the head) that its filter
         accepts, as fresh deliveries; durable before it returns. What it has not settled
-        yet is on its way anyway: neither doubled nor counted. Returns how many."""
+        yet is on its way anyway: neither doubled nor counted. Returns how many. Raises UserError,
+        and hands out none, where they are more than the engine can keep waiting; StorageError."""
 
 
 class Broker(Protocol):

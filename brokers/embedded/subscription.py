@@ -23,6 +23,7 @@ from brokers.embedded.reading import (
 from brokers.embedded.retries import RetryQueue
 from brokers.embedded.settling import LoadRetries, Settle, Spill
 from brokers.key_order import LOAD_EACH, KeyOrder, KeyRows
+from brokers.receivers import Receivers
 from eventing.errors import UserError
 from eventing.event import Event
 
@@ -85,7 +86,7 @@ class EmbeddedSubscription:
         self._live = False
         self._reading = False
         self._loading = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._receivers = Receivers(self._take)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
 
@@ -93,21 +94,7 @@ class EmbeddedSubscription:
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See the contract. Cancelled when the subscription is detached or the broker closes."""
-        if limit < 1:
-            raise ValueError(f"receive takes a limit of 1 or more, not {limit}")
-        while True:
-            if self.closed:
-                raise asyncio.CancelledError
-            batch = self._take(limit)
-            if batch:
-                return batch
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+        return await self._receivers.receive(limit)
 
     def settle(self, outcomes: Sequence[Outcome]) -> "asyncio.Future[list[tuple[int, ...]]]":
         """See the contract. An outcome of a delivery that is not in flight here (settled before,
@@ -142,8 +129,7 @@ class EmbeddedSubscription:
             return
         queue.append(Delivery(event, position))
         self._queue_bytes += size
-        if self._waiters:
-            self._wake()
+        self._receivers.wake()
 
     def advance(self) -> None:
         """See what can be handed out, or has to be read, now."""
@@ -153,8 +139,8 @@ class EmbeddedSubscription:
             self._spill(self.order)
         self._refill()
         self._arm()
-        if self._waiters and (self._ready or self._queue):
-            self._wake()
+        if self._ready or self._queue:
+            self._receivers.wake()
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """Ordered only: these are settled for good; the next of their keys may go out."""
@@ -173,9 +159,7 @@ class EmbeddedSubscription:
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.cancel()
+        self._receivers.close()
 
     def forget(self) -> None:
         """Give up what is in memory: storage tells it all again to the next one."""
@@ -250,12 +234,6 @@ class EmbeddedSubscription:
     def _push(self, delivery: Delivery) -> None:
         self._ready.append(delivery)
         self._ready_bytes += len(delivery.event.data or b"")
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     # Refilling from storage: one read at a time.
 

@@ -52,7 +52,9 @@ class AdminRequests:
             future.add_done_callback(wake)
         while not answered.is_set():
             try:
-                await asyncio.wait_for(answered.wait(), _POLL_SECONDS)
+                # wait_for would forget a cancellation that comes just as its wait ends.
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await answered.wait()
             except TimeoutError:
                 error = self._hopeless(started)
                 if error is not None:

@@ -326,10 +326,10 @@ class KafkaBroker:
         return await self._letters.fetch(id)
 
     async def keep(self, event: Event, failure: Failure) -> None:
-        """See the contract. What the topic would not take is refused: it could not be redriven."""
+        """See the contract. One over what the topic takes is kept as well: made smaller, it can be
+        redriven."""
         if not self._started:
             raise StorageError(f"broker {self.name!r} is not open")
-        self.check(event)
         key = new_letter_key()
         record = letter_record(key, "", event, failure, attempts=1, at=time.time(), position=0)
         await self._change([OutRecord(self.letters, 0, *record)])

@@ -119,7 +119,8 @@ class KafkaCluster:
     async def _leave(self) -> None:
         if self._sent is not None:
             with suppress(StorageError, TimeoutError):
-                await asyncio.wait_for(self._store(None), _LEAVE_SECONDS)
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    await self._store(None)
 
     async def _store(self, document: bytes | None) -> int:
         """The offset of the record. Raises StorageError."""

@@ -26,6 +26,7 @@ from brokers.kafka.share import Handed, Share, Unreadable, item_size
 from brokers.kafka.topic_reader import TopicReader
 from brokers.kafka.waiting import Entry, entry_of
 from brokers.key_order import LOAD_EACH
+from brokers.receivers import Receivers
 from eventing.errors import StorageError, UserError
 from eventing.event import Event
 
@@ -93,7 +94,7 @@ class KafkaSubscription:
         self._pushed = 0
         self._to_fetch: deque[tuple[Share, Entry]] = deque()
         self._fetching: asyncio.Task[None] | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        self._receivers = Receivers(self._take)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._consumer = GroupConsumer(
@@ -110,21 +111,7 @@ class KafkaSubscription:
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See the contract. Cancelled when the subscription is detached or the broker closes."""
-        if limit < 1:
-            raise ValueError(f"receive takes a limit of 1 or more, not {limit}")
-        while True:
-            if self.closed:
-                raise asyncio.CancelledError
-            batch = self._take(limit)
-            if batch:
-                return batch
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+        return await self._receivers.receive(limit)
 
     def settle(self, outcomes: Sequence[Outcome]) -> "asyncio.Future[list[tuple[int, ...]]]":
         """See the contract."""
@@ -167,9 +154,7 @@ class KafkaSubscription:
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.cancel()
+        self._receivers.close()
 
     async def committed(self, partitions: Sequence[int]) -> dict[int, tuple[int, str]]:
         """Offset and metadata that the group has committed, by partition, of those that have one.
@@ -290,8 +275,7 @@ class KafkaSubscription:
                 share.arrived(items, read_to)
             else:
                 self._consumer.taken(len(items), sum(item_size(item) for _, item in items))
-        if self._waiters:
-            self._wake()
+        self._receivers.wake()
 
     def flush(self, flushed: threading.Event) -> None:
         """See group_consumer.Member."""
@@ -354,8 +338,8 @@ class KafkaSubscription:
         if self._to_fetch and self._fetching is None and len(self._ready) < READY_AT_MOST:
             self._fetching = self._loop.create_task(self._fetch(), name=f"fetch {self.name}")
         self._arm(now)
-        if self._waiters and (self._ready or any(each.queue for each in self.shares.values())):
-            self._wake()
+        if self._ready or any(each.queue for each in self.shares.values()):
+            self._receivers.wake()
 
     def _has_room(self) -> bool:
         return len(self._ready) < READY_AT_MOST and len(self._to_fetch) < READY_AT_MOST
@@ -436,8 +420,8 @@ class KafkaSubscription:
                 share.order.want([entry.order_key])
             else:
                 self._push(self._handed(share, entry))
-        if self._waiters and self._ready:
-            self._wake()
+        if self._ready:
+            self._receivers.wake()
 
     def _arm(self, now: float) -> None:
         """Set the timer to the next one that is due."""
@@ -505,9 +489,3 @@ class KafkaSubscription:
                 share.in_flight += 1
                 batch.append(delivery)
         self._consumer.taken(taken, size)
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)

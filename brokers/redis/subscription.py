@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from brokers.base import Delivery, Order, Outcome, Place, Retry, Router
+from brokers.receivers import Receivers
 from brokers.redis.entry import decode_entry
 from brokers.redis.keys import id_of, position_of
 from brokers.redis.link import Argument
@@ -92,7 +93,7 @@ class RedisSubscription:
         self._queue: deque[Delivery] = deque()
         self._bytes = 0
         self._former: list[tuple[int, Router]] = []
-        self._waiters: list[asyncio.Future[None]] = []
+        self._receivers = Receivers(self._take)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._unsettled = 0
@@ -102,21 +103,7 @@ class RedisSubscription:
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See the contract. Cancelled when the subscription is detached or the broker closes."""
-        if limit < 1:
-            raise ValueError(f"receive takes a limit of 1 or more, not {limit}")
-        while True:
-            if self.closed:
-                raise asyncio.CancelledError
-            batch = self._take(limit)
-            if batch:
-                return batch
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+        return await self._receivers.receive(limit)
 
     def settle(self, outcomes: Sequence[Outcome]) -> "asyncio.Future[list[tuple[int, ...]]]":
         """See the contract. Where an answer of Redis was lost, the outcomes are settled all the
@@ -292,9 +279,7 @@ class RedisSubscription:
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.cancel()
+        self._receivers.close()
 
     async def all_settled(self, within: float) -> None:
         """Until what it was asked to settle is stored, at most so many seconds."""
@@ -450,11 +435,8 @@ class RedisSubscription:
         return batch
 
     def _wake(self) -> None:
-        if self._waiters and (self._ready or self._queue):
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._ready or self._queue:
+            self._receivers.wake()
 
 
 def _position_or_none(id: bytes) -> int | None:

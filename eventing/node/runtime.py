@@ -76,6 +76,16 @@ class RunningTrigger:
     dispatcher: Dispatcher | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What the destination of a plan is now, and its dead-letter sink where it has one."""
+
+    destination: Destination
+    target: Service
+    sink: Service | None = None
+    sink_destination: str = ""
+
+
 class UnopenedBroker:
     """Stands for a broker whose storage is not open: senders are told to come again (503), not that
     there is no such broker."""
@@ -523,39 +533,46 @@ class Runtime:
 
     # Targets
 
-    def _route_of(self, plan: TriggerPlan) -> Route | None:
+    def _ends_of(self, plan: TriggerPlan | SourcePlan) -> _Ends | None:
+        """None while one of them is not there."""
         if plan.destination is None:
             return None
         target = self._service(plan.destination)
-        sink = self._service(plan.sink) if plan.sink is not None else None
-        if target is None or (plan.sink is not None and sink is None):
+        if target is None:
             return None
-        remote = plan.destination.kind == "uri"
+        if plan.sink is None:
+            return _Ends(plan.destination, target)
+        sink = self._service(plan.sink)
+        if sink is None:
+            return None
+        return _Ends(plan.destination, target, sink, str(plan.sink))
+
+    def _route_of(self, plan: TriggerPlan) -> Route | None:
+        ends = self._ends_of(plan)
+        if ends is None:
+            return None
         return Route(
-            target,
-            str(plan.destination),
+            ends.target,
+            str(ends.destination),
             plan.policy,
             plan.transform,
-            sink,
-            str(plan.sink) if plan.sink is not None else "",
-            IN_FLIGHT_HTTP if remote else IN_FLIGHT_FUNCTION,
+            ends.sink,
+            ends.sink_destination,
+            IN_FLIGHT_HTTP if ends.destination.kind == "uri" else IN_FLIGHT_FUNCTION,
         )
 
     def _source_route(self, plan: SourcePlan) -> SourceRoute | None:
-        if plan.destination is None:
+        ends = self._ends_of(plan)
+        if ends is None:
             return None
-        target = self._service(plan.destination)
-        sink = self._service(plan.sink) if plan.sink is not None else None
-        if target is None or (plan.sink is not None and sink is None):
-            return None
-        to_broker = plan.destination.kind == "broker"
+        destination = ends.destination
         return SourceRoute(
-            target,
-            str(plan.destination),
+            ends.target,
+            str(destination),
             plan.policy,
-            self.brokers[plan.destination.name] if to_broker else None,
-            sink,
-            str(plan.sink) if plan.sink is not None else "",
+            self.brokers[destination.name] if destination.kind == "broker" else None,
+            ends.sink,
+            ends.sink_destination,
             plan.sink is not None and plan.sink.kind == "broker",
             plan.extensions,
         )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from eventing.resources.delivery import DeliverySpec
+from eventing.resources.delivery import DeliverySpec, dead_letter_target
 from eventing.resources.destination import KReference, Target
 from eventing.resources.model import Fault, Model
 from eventing.resources.resource import Reference, Resource
@@ -56,10 +56,7 @@ class Broker(Resource):
     @property
     def dead_letter_sink(self) -> Target | None:
         """Where the dead letters of its triggers go that name no sink of their own."""
-        if self.delivery is None or self.delivery.dead_letter_sink is None:
-            return None
-        path = ("spec", "delivery", "deadLetterSink")
-        return self.delivery.dead_letter_sink.target(self.namespace, path)
+        return dead_letter_target(self.delivery, self.namespace)
 
     def references(self) -> Iterator[Reference]:
         if self.config is not None:

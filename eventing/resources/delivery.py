@@ -61,6 +61,13 @@ class Delivery:
     dead_letter_sink: Target | None = None
 
 
+def dead_letter_target(spec: DeliverySpec | None, namespace: str) -> Target | None:
+    """Where the `spec.delivery` of a resource in this namespace sends dead letters."""
+    if spec is None or spec.dead_letter_sink is None:
+        return None
+    return spec.dead_letter_sink.target(namespace, ("spec", "delivery", "deadLetterSink"))
+
+
 def resolve_delivery(spec: DeliverySpec | None, dead_letter_sink: Target | None = None) -> Delivery:
     """A spec with its defaults filled in."""
     spec = spec or DeliverySpec()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from eventing.resources.delivery import Delivery, DeliverySpec, resolve_delivery
+from eventing.resources.delivery import Delivery, DeliverySpec, dead_letter_target, resolve_delivery
 from eventing.resources.destination import Target
 from eventing.resources.fields import Count, LabelValue, NonEmpty, QualifiedName
 from eventing.resources.kafka_net import BootstrapServers, KafkaNet, TopicNames
@@ -112,10 +112,7 @@ class KafkaSource(Source):
 
     @property
     def dead_letter_sink(self) -> Target | None:
-        if self.spec.delivery is None or self.spec.delivery.dead_letter_sink is None:
-            return None
-        path = ("spec", "delivery", "deadLetterSink")
-        return self.spec.delivery.dead_letter_sink.target(self.namespace, path)
+        return dead_letter_target(self.spec.delivery, self.namespace)
 
     @property
     def delivery(self) -> Delivery:

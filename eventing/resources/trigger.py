@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from eventing.resources.api_versions import API_VERSIONS
 from eventing.resources.broker import Broker
-from eventing.resources.delivery import Delivery, DeliverySpec, resolve_delivery
+from eventing.resources.delivery import Delivery, DeliverySpec, dead_letter_target, resolve_delivery
 from eventing.resources.destination import Destination, KReference, Target
 from eventing.resources.fields import QualifiedName, ResourceName
 from eventing.resources.filters import AttributesFilter, Filter
@@ -102,10 +102,7 @@ class Trigger(Resource):
     @property
     def dead_letter_sink(self) -> Target | None:
         """Its own; `delivery` also looks at the broker's."""
-        if self.spec.delivery is None or self.spec.delivery.dead_letter_sink is None:
-            return None
-        path = ("spec", "delivery", "deadLetterSink")
-        return self.spec.delivery.dead_letter_sink.target(self.namespace, path)
+        return dead_letter_target(self.spec.delivery, self.namespace)
 
     @property
     def order(self) -> Order:

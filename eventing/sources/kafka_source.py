@@ -333,11 +333,8 @@ class KafkaSource:
             await self._refuse(lane, lane.queue[0], reason)
 
     async def _one(self, lane: _Lane) -> None:
-        record = lane.queue[0]
-        try:
-            event = self._event(record)
-        except InvalidEvent as error:
-            await self._refuse(lane, record, str(error))
+        event = await self._first_event(lane)
+        if event is None:
             return
         self._busy(lane, 1)
         try:
@@ -351,13 +348,10 @@ class KafkaSource:
         await self._outlet.room()
         if self._stopping or lane.assignment.revoked:
             return
-        record = lane.queue[0]
-        try:
-            event = self._event(record)
-        except InvalidEvent as error:
-            await self._refuse(lane, record, str(error))
+        event = await self._first_event(lane)
+        if event is None:
             return
-        lane.queue.popleft()
+        record = lane.queue.popleft()
         self._busy(lane, 1)
         sending: Sending | None = None
 
@@ -372,6 +366,15 @@ class KafkaSource:
 
         sending = self._outlet.submit(event, done)
         lane.out[sending] = record
+
+    async def _first_event(self, lane: _Lane) -> Event | None:
+        """Of the lane's first record; None where that is no event, which then has been refused."""
+        record = lane.queue[0]
+        try:
+            return self._event(record)
+        except InvalidEvent as error:
+            await self._refuse(lane, record, str(error))
+            return None
 
     async def _refuse(self, lane: _Lane, record: Record, reason: str) -> None:
         self._unreadable += 1

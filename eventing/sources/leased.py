@@ -75,8 +75,8 @@ class Leased:
         finally:
             self.held = False
             while not work.done():
-                # Until it has ended: up to Python 3.11 `asyncio.wait_for`, which the client of Redis
-                # waits with, forgets a cancellation that comes just as what it waits for is there.
+                # Once may not do: in Python 3.11 asyncio.wait_for, by which the Redis client waits,
+                # forgets a cancellation that comes just as its wait is over.
                 work.cancel()
                 await asyncio.wait([work], timeout=CANCEL_AGAIN)
             await asyncio.gather(work, return_exceptions=True)

@@ -29,7 +29,7 @@ from redis_proxy import wire
 from redis_server import RedisServer
 from redis_service import StartRedis
 
-from brokers.base import Done, Limits, Retry, Subscription
+from brokers.base import Delivery, Done, Limits, Retry, Subscription
 from brokers.redis.broker import RedisBroker
 from brokers.redis.settings import parse_redis_url
 from eventing.errors import BrokerFull, EventTooLarge, StorageError
@@ -39,6 +39,16 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def with_one_in_flight(server: RedisServer) -> tuple[RedisBroker, Subscription, Delivery]:
+    """A broker of this server's, a subscription, and what that has in flight."""
+    broker = await RedisHarness(server.url).open()
+    broker.set_router(ALL)
+    subscription = await broker.subscribe("a")
+    await publish(broker, 1)
+    (got,) = await receive(subscription, 1)
+    return broker, subscription, got
 
 
 async def consume(subscription: Subscription, seen: Counter[str], reply: bool) -> None:
@@ -261,10 +271,7 @@ async def test_a_server_that_hangs_is_given_up_and_outcomes_are_held(
     start_redis: StartRedis,
 ) -> None:
     server = await asyncio.to_thread(start_redis)
-    broker = await opened(RedisHarness(server.url))
-    a = await broker.subscribe("a")
-    await publish(broker, 1)
-    (got,) = await receive(a, 1)
+    broker, a, got = await with_one_in_flight(server)
     server.pause()
     settled = a.settle([Done(got, (event("r"),))])
     stored = broker.publish([event("unsure")])
@@ -357,10 +364,7 @@ async def test_a_server_that_takes_no_writes_is_a_fault_until_it_does(
     start_redis: StartRedis,
 ) -> None:
     server = await asyncio.to_thread(start_redis)
-    broker = await opened(RedisHarness(server.url))
-    a = await broker.subscribe("a")
-    await publish(broker, 1)
-    (got,) = await receive(a, 1)
+    broker, a, got = await with_one_in_flight(server)
     with redis.Redis(port=server.port) as client:
         client.config_set("min-replicas-to-write", 1)
         with pytest.raises(StorageError):
@@ -444,10 +448,7 @@ async def test_a_replica_is_no_place_to_write_and_its_promotion_is_noticed(
     start_redis: StartRedis,
 ) -> None:
     server = await asyncio.to_thread(start_redis)
-    broker = await opened(RedisHarness(server.url), ALL)
-    a = await broker.subscribe("a")
-    await publish(broker, 1)
-    (got,) = await receive(a, 1)
+    broker, a, got = await with_one_in_flight(server)
     with redis.Redis(port=server.port) as client:
         client.replicaof("127.0.0.1", "1")
         with pytest.raises(StorageError):
