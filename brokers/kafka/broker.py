@@ -48,7 +48,8 @@ from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.subscription import KafkaSubscription
 from brokers.kafka.topic_reader import Stretch, TopicReader
 from brokers.kafka.topics import Topic, Topics
-from brokers.kafka.transactions import OutRecord, Produced, Transactions
+from brokers.kafka.transactions import OutRecord, Produced
+from brokers.kafka.turns import TransactionsInTurn
 from brokers.kafka.vanished import VanishedNodes
 from eventing.errors import InvalidEvent, StorageError, SubscriptionInUse
 from eventing.event import Event
@@ -98,7 +99,7 @@ class KafkaBroker:
         self.topics = Topics(settings, self.client_id)
         self.reader = TopicReader(settings, self.client_id)
         prefix = f"eventing-{self.topic}-"
-        self._transactions = Transactions(settings, self.client_id, f"{prefix}{self.node}")
+        self._transactions = TransactionsInTurn(settings, self.client_id, f"{prefix}{self.node}")
         self._vanished = VanishedNodes(settings, self.client_id, self.topics, self.reader, prefix)
         try:
             await self._open()
@@ -132,7 +133,7 @@ class KafkaBroker:
         self.follower = Follower(settings, self.client_id)
         self._publisher = Publisher(self.topic, limit, self._producer, self.commits, self._stored)
         self._reachability = Reachability(
-            self.topics, (self._producer.heard, self._transactions.heard), self._producer.give_up
+            self.topics, (self._producer.heard, *self._transactions.heard), self._producer.give_up
         )
         self._backlog = Backlog(self.name, self._limits)
         self._run(self._reachability.watch(), "reachability")
@@ -195,7 +196,7 @@ class KafkaBroker:
         elif (full := self._backlog.refusal()) is not None:
             future.set_exception(full)
         else:
-            self._backlog.added(len(events))
+            self._backlog.added(len(events), future)
             self._publisher.publish(events, future)
         return future
 
@@ -482,10 +483,11 @@ class KafkaBroker:
         while True:
             if self._limits.max_backlog is not None:
                 try:
+                    begun = self._backlog.begin()
                     ends = await self._ends()
                     names = self.known_subscriptions()
                     found = [(await self._committed(name, ends)).lag for name in names]
-                    self._backlog.counted(max(found, default=0))
+                    self._backlog.counted(max(found, default=0), begun)
                 except StorageError as error:
                     _log.debug("broker %s: %s", self.name, error)
             await asyncio.sleep(TICK)

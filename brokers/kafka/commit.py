@@ -14,9 +14,9 @@ from brokers.kafka.transactions import (
     Place,
     Produced,
     Stale,
-    Transactions,
     Unclear,
 )
+from brokers.kafka.turns import TransactionsInTurn
 from eventing.errors import EventTooLarge, StorageError
 
 GROUP_RECORDS = 5000
@@ -78,7 +78,7 @@ class Request:
 class GroupCommit:
     """One transaction at a time, from one task. Requests are stored in their order."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: TransactionsInTurn) -> None:
         self.fault = ""
         """Why the last transaction failed; empty after one that did not."""
         self._transactions = transactions

@@ -13,7 +13,7 @@ from brokers.kafka.compacted_topic import CompactedTopic
 from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.topic_reader import TopicReader
 from brokers.kafka.topics import Topics
-from brokers.kafka.transactions import Transactions
+from brokers.kafka.turns import TransactionsInTurn
 from eventing.errors import StorageError
 
 LOOK_EVERY = 1.5
@@ -64,7 +64,7 @@ class VanishedNodes:
         return [name for name in silent if name not in self._ended]
 
     async def _end(self, node: str) -> None:
-        transactions = Transactions(self._settings, self._client_id, f"{self._prefix}{node}")
+        transactions = TransactionsInTurn(self._settings, self._client_id, f"{self._prefix}{node}")
         try:
             await transactions.open()
             self._ended.add(node)

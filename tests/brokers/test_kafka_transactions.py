@@ -15,6 +15,7 @@ from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.topic_reader import Stretch, TopicReader
 from brokers.kafka.topics import Topic, Topics
 from brokers.kafka.transactions import NotCommitted, OutRecord, Stale, Transactions, Unclear
+from brokers.kafka.turns import TransactionsInTurn
 from eventing.errors import EventTooLarge
 
 
@@ -123,3 +124,17 @@ async def test_a_call_that_hangs_is_given_up_and_the_next_runs_in_another_thread
     assert await thread.run(5, lambda: "goes on") == "goes on"
     hangs.set()
     thread.close()
+
+
+@awaited
+async def test_producers_in_turn_store_in_order_and_fence_their_former_owners(kafka: str) -> None:
+    async with log(kafka) as it:
+        first = TransactionsInTurn(it.settings, "test", it.id)
+        for n in range(5):
+            await first.commit([it.record(b"%d" % n)], [])
+        second = TransactionsInTurn(it.settings, "test", it.id)
+        await second.open()
+        assert not await tried(first.commit([it.record(b"fenced")], []))
+        await second.commit([it.record(b"5")], [])
+        assert await it.values() == [b"%d" % n for n in range(6)]
+        await asyncio.gather(first.close(), second.close())
