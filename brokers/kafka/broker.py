@@ -131,7 +131,7 @@ class KafkaBroker:
         self._producer = RecordProducer(settings, self.client_id)
         self.commits = GroupCommit(self._transactions)
         self.follower = Follower(settings, self.client_id)
-        self._publisher = Publisher(self.topic, limit, self._producer, self.commits, self._stored)
+        self._publisher = Publisher(self.topic, limit, self._producer, self.commits, self.stored)
         self._reachability = Reachability(
             self.topics, (self._producer.heard, *self._transactions.heard), self._producer.give_up
         )
@@ -204,7 +204,8 @@ class KafkaBroker:
         """Raises EventTooLarge where the topic can't take it."""
         self._publisher.check(event)
 
-    def _stored(self, places: Sequence[tuple[int, int]], events: Sequence[Event]) -> None:
+    def stored(self, places: Sequence[tuple[int, int]], events: Sequence[Event]) -> None:
+        """They are in the topic now: published, or as replies."""
         ends = self.ends
         for partition, offset in places:
             if offset >= ends.get(partition, 0):
@@ -410,7 +411,7 @@ class KafkaBroker:
         found = await asyncio.gather(*(self._stats_of(name, ends, dead) for name in names))
         events = sum(mark.high - mark.low for mark in marks.values())
         head = max((position_of(each, end - 1) for each, end in ends.items() if end > 0), default=0)
-        return BrokerStats(head, events, events, dict(zip(names, found, strict=True)))
+        return BrokerStats(head, events, 0, dict(zip(names, found, strict=True)))
 
     async def _stats_of(
         self, name: str, ends: Mapping[int, int], dead: Mapping[str, int]

@@ -48,6 +48,9 @@ class Home(Protocol):
     def check(self, event: Event) -> None:
         """Raises UserError where the broker's topic can't take it."""
 
+    def stored(self, places: Sequence[Place], events: Sequence[Event]) -> None:
+        """They are in the broker's log."""
+
 
 Positions = list[tuple[int, ...]]
 
@@ -152,6 +155,8 @@ class Settle(Request):
             if type(outcome) is Done:
                 end = at + len(outcome.replies)
                 positions[index] = tuple(position_of(*place) for place in places[at:end])
+                if outcome.replies:
+                    self._home.stored(places[at:end], outcome.replies)
                 at = end
             else:
                 at += 1

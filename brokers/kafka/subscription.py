@@ -24,6 +24,7 @@ from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.settling import KeepUnreadable, Settle, Settled, Spill, TransactionOffsets
 from brokers.kafka.share import Handed, Share, Unreadable, item_size
 from brokers.kafka.topic_reader import TopicReader
+from brokers.kafka.transactions import Place as StoredAt
 from brokers.kafka.waiting import Entry, entry_of
 from brokers.key_order import LOAD_EACH
 from brokers.receivers import Receivers
@@ -58,6 +59,9 @@ class Home(Protocol):
 
     def check(self, event: Event) -> None:
         """Raises UserError where the topic can't take it."""
+
+    def stored(self, places: Sequence[StoredAt], events: Sequence[Event]) -> None:
+        """They are in the topic now."""
 
     async def replay(
         self, subscription: "KafkaSubscription", start: Place, end: Place | None
@@ -183,6 +187,10 @@ class KafkaSubscription:
     def check(self, event: Event) -> None:
         """See Home."""
         self._home.check(event)
+
+    def stored(self, places: Sequence[StoredAt], events: Sequence[Event]) -> None:
+        """See settling.Home."""
+        self._home.stored(places, events)
 
     def offsets(self) -> TransactionOffsets | None:
         """See commit.Source: those that have changed since they were committed, and those that

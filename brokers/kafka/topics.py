@@ -140,6 +140,12 @@ class Topics:
         for answer in answers.values():
             if isinstance(answer, KafkaError) and await self.partitions(name) < partitions:
                 raise self._error(answer, f"topic {name!r} can't get {partitions} partitions")
+        deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        # What is described may lag behind what was done.
+        while await self.partitions(name) < partitions:
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def watermarks(self, name: str, partitions: Iterable[int]) -> dict[int, Watermarks]:
         """First and next offset of these partitions."""

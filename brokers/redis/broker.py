@@ -103,7 +103,7 @@ class RedisBroker:
         self._known = {name.decode() for name in names}
         self._head = known_position(head)
         replicas = self._settings.replicas
-        self._writer = Writer(self.name, self._link, self._where, replicas, self._stored)
+        self._writer = Writer(self.name, self._link, self._where, replicas, self.stored)
         self._reader = Reader(self.stream, self._link, self._watch, self._subscriptions)
         self._upkeep = Upkeep(self._link, self._beat)
         self._letters = DeadLetters(self.name, self._link)
@@ -221,7 +221,8 @@ class RedisBroker:
                 future.set_exception(error)
         return future
 
-    def _stored(self, events: Sequence[Event], positions: list[int]) -> None:
+    def stored(self, events: Sequence[Event], positions: list[int]) -> None:
+        """They are in the stream now: published, or as replies."""
         self._head = max(self._head, positions[-1])
         router = self._router
         if router is not None and router.observed:

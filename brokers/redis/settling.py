@@ -11,6 +11,7 @@ from brokers.redis.letters import encode_letter
 from brokers.redis.link import Argument, packed
 from brokers.redis.waiting import pack_waiting
 from brokers.redis.writer import encode_events, milliseconds_until, pack_or_refuse
+from eventing.event import Event
 
 
 class Home(Protocol):
@@ -22,6 +23,9 @@ class Home(Protocol):
     apart: set[int]
 
     def over(self, request: "Settle") -> None: ...
+
+    def replied(self, events: Sequence[Event], positions: list[int]) -> None:
+        """Replies are in the broker's log."""
 
     def refused(self, request: "Acknowledge") -> None: ...
 
@@ -158,9 +162,11 @@ class Settle:
         if is_gone(answer):
             self.sub.fenced(self.token)
         else:
-            for (index, _), ids in zip(self._more, answer, strict=True):
+            for (index, outcome), ids in zip(self._more, answer, strict=True):
                 if ids:
                     self._answered[index] = tuple(map(position_of, ids))
+                    if type(outcome) is Done:
+                        self.sub.replied(outcome.replies, list(self._answered[index]))
         self.sub.over(self)
         if not self._future.done():
             self._future.set_result(self._answered)

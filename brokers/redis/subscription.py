@@ -17,6 +17,7 @@ from brokers.redis.settling import Acknowledge, Settle, unreadable_letter
 from brokers.redis.waiting import unpack_waiting
 from brokers.redis.writer import Kept, milliseconds_until
 from eventing.errors import InvalidEvent, UserError
+from eventing.event import Event
 
 QUEUE_EVENTS: Final = 1000
 QUEUE_BYTES: Final = 8 << 20
@@ -41,6 +42,9 @@ class Home(Protocol):
 
     def store(self, request: Kept) -> None:
         """Settle it, however long it takes."""
+
+    def stored(self, events: Sequence[Event], positions: list[int]) -> None:
+        """They are in the stream now."""
 
     def hungry(self) -> None:
         """A subscription can be read for."""
@@ -280,6 +284,10 @@ class RedisSubscription:
         if self._timer is not None:
             self._timer.cancel()
         self._receivers.close()
+
+    def replied(self, events: Sequence[Event], positions: list[int]) -> None:
+        """See settling.Home."""
+        self._home.stored(events, positions)
 
     async def all_settled(self, within: float) -> None:
         """Until what it was asked to settle is stored, at most so many seconds."""
