@@ -83,12 +83,15 @@ class Journey:
         return True
 
     def _accepted(self, key: EventKey, record: Record) -> None:
-        _count(self._expected, key, -1)
+        if self._expected[key] > 1:
+            self._expected[key] -= 1
+        else:
+            del self._expected[key]
         if key == self.root:
             self.seen = True
             self.wanted = self.wanted or bool(record["triggers"])
         for trigger in record["triggers"]:
-            _count(self._pending, (trigger, key), 1)
+            self._pending[trigger, key] += 1
 
     def _attempted(self, key: EventKey, record: Record) -> None:
         slot = (record["trigger"], key)
@@ -98,19 +101,14 @@ class Journey:
             self.failed.append(record)
         if outcome not in ("done", "dead"):
             return
-        _count(self._pending, slot, -1)
+        if self._pending[slot] > 1:
+            self._pending[slot] -= 1
+        else:
+            del self._pending[slot]
         for reply in record["replies"]:
             reply_key = _key(reply)
             self._depth.setdefault(reply_key, self._depth[key] + 1)
-            _count(self._expected, reply_key, 1)
-
-
-def _count(counts: Counter[Any], of: Any, by: int) -> None:
-    """Records of several nodes, and of an engine, may come in either order: what has ended before
-    it is told to have begun counts below zero until then."""
-    counts[of] += by
-    if not counts[of]:
-        del counts[of]
+            self._expected[reply_key] += 1
 
 
 def _key(event: dict[str, str]) -> EventKey:
