@@ -108,8 +108,9 @@ class Transactions:
             **COMMON,
             "transactional.id": self._id,
             "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
-            # Records of a transaction are complete when they are handed over.
-            "linger.ms": 0,
+            # As long as handing over a group takes: without it the first record goes alone, and
+            # the transaction takes twice the time and a third more CPU.
+            "linger.ms": 0.5,
         }
         # In a list, so that the thread that empties it ends the client.
         holder: list[Any] = [Producer(options)]

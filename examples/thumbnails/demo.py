@@ -23,7 +23,7 @@ from typing import Any
 
 from engines import ADDRESS, SCHEMES, engine
 from journeys import Journey, Ledger, Upload, uploads
-from node_process import Failed, Node
+from node_process import START_LIMIT, Failed, Node
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -49,6 +49,13 @@ def main() -> int:
     )
     parser.add_argument("--images", type=Path, help="a folder of pictures of your own")
     parser.add_argument("--broker", choices=["embedded", *SCHEMES], default="embedded")
+    parser.add_argument(
+        "--start-limit",
+        type=float,
+        default=START_LIMIT,
+        metavar="SECONDS",
+        help="how long a node may take to be ready; %(default)s by default",
+    )
     options = parser.parse_args()
     chosen: Path | None = options.images
     if chosen and not chosen.is_dir():
@@ -62,10 +69,10 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="thumbnails-"))
     try:
         if options.broker == "embedded":
-            run(pictures, work, console, {"solo": "embedded"})
+            run(pictures, work, console, {"solo": "embedded"}, options.start_limit)
         else:
             with engine(options.broker, console) as address:
-                run(pictures, work, console, {"a": address, "b": address})
+                run(pictures, work, console, {"a": address, "b": address}, options.start_limit)
     except Failed as failure:
         console.print(f"[red]failed:[/red] {escape(str(failure))}", highlight=False, soft_wrap=True)
         return 1
@@ -84,14 +91,16 @@ def other_engine(broker: str) -> str:
     return "" if meant else scheme
 
 
-def run(pictures: list[Upload], work: Path, console: Console, nodes: dict[str, str]) -> None:
+def run(
+    pictures: list[Upload], work: Path, console: Console, nodes: dict[str, str], start_limit: float
+) -> None:
     """The whole demo, on nodes of these names and brokers' addresses; raises Failed with all that
     was not as it should be."""
     thumbnails, quarantine = work / "thumbnails", work / "quarantine"
     environment = {"THUMBNAILS_DIR": str(thumbnails), "QUARANTINE_DIR": str(quarantine)}
     with ExitStack() as stack:
         running = [
-            stack.enter_context(one_node(name, address, work, environment, console))
+            stack.enter_context(one_node(name, address, work, environment, console, start_limit))
             for name, address in nodes.items()
         ]
         ledger = Ledger(pictures)
@@ -126,13 +135,18 @@ def run(pictures: list[Upload], work: Path, console: Console, nodes: dict[str, s
 
 @contextmanager
 def one_node(
-    name: str, broker: str, work: Path, environment: dict[str, str], console: Console
+    name: str,
+    broker: str,
+    work: Path,
+    environment: dict[str, str],
+    console: Console,
+    start_limit: float,
 ) -> Iterator[Node]:
     """A node that is ready, ended on the way out; where anything fails, its last words show."""
     began = time.monotonic()
     node = Node(HERE, work / name, environment, name=name, broker=broker)
     try:
-        node.wait_until_ready()
+        node.wait_until_ready(start_limit)
         ready = time.monotonic() - began
         called = "eventing up" if broker == "embedded" else f"node {name}: eventing up"
         console.print(f"{called} {HERE}: ready after {ready:.1f} s", soft_wrap=True)

@@ -63,9 +63,9 @@ class Node:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self) -> None:
-        """Raises Failed where it ends instead, or is not ready in time."""
-        deadline = time.monotonic() + START_LIMIT
+    def wait_until_ready(self, limit: float = START_LIMIT) -> None:
+        """Raises Failed where it ends instead, or is not ready in `limit` seconds."""
+        deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 status = self._process.returncode
@@ -73,7 +73,7 @@ class Node:
             if self._listens() and self._get("/readyz")[0] == 200:
                 return
             time.sleep(0.02)
-        raise Failed(f"node {self.name} was not ready within {START_LIMIT:.0f} s")
+        raise Failed(f"node {self.name} was not ready within {limit:.0f} s")
 
     def post(self, picture: Upload) -> tuple[int, str]:
         """Post a picture as an event in HTTP's binary mode: the picture is the body as it is, the
