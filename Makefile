@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
 	done)
 ARGS ?=
+# Test files run side by side: most of their time is waiting. JOBS=0 runs them one after the other.
+JOBS ?= 3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -19,8 +21,8 @@ help: ## Show this list
 demo: $(INSTALLED) ## Images in, thumbnails out: BROKER=kafka or redis for two nodes, IMAGES=folder for your own
 	@$(BIN)/python examples/thumbnails/demo.py $(if $(BROKER),--broker "$(BROKER)") $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
 
-test: $(INSTALLED) ## Run all tests; ARGS="-k name -x" for some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) ## Run all tests; ARGS="-k name -x" for some, JOBS=0 one by one
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(BIN)/python -m pytest examples/thumbnails
 
 check: $(INSTALLED) ## Format, lint, types and the direction of imports, in seconds

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from node_process import write_project
 
-# One write of one line to a file opened with O_APPEND: whole or not at all, whoever is killed when.
+# One write of one line to a file opened with O_APPEND: no other's line falls into it. One that is read
+# while it is written may be seen in part.
 APP = """
     import os
     from eventing import Context, CloudEvent, function
@@ -82,12 +83,12 @@ class Journal:
         return self.path.stat().st_size
 
     def calls(self, start: int = 0, end: int | None = None) -> list[HandledCall]:
-        """Those written between two sizes of the file."""
+        """Those written between two sizes of the file; a line whose end is not there yet is not read."""
         with self.path.open("rb") as file:
             file.seek(start)
             text = file.read() if end is None else file.read(end - start)
         calls = []
-        for line in text.decode().splitlines():
+        for line in text.decode().split("\n")[:-1]:
             function, subject, id, attempt = line.split()
             calls.append(HandledCall(function, subject, id, int(attempt)))
         return calls
