@@ -10,8 +10,8 @@ from pathlib import Path
 
 from node_process import write_project
 
-# One write of one line to a file opened with O_APPEND: no other's line falls into it. One that is read
-# while it is written may be seen in part.
+# One write of one line to a file opened with O_APPEND: no other's line falls into it. Who reads
+# while it is written may see a part.
 APP = """
     import os
     from eventing import Context, CloudEvent, function
@@ -83,7 +83,7 @@ class Journal:
         return self.path.stat().st_size
 
     def calls(self, start: int = 0, end: int | None = None) -> list[HandledCall]:
-        """Those written between two sizes of the file; a line whose end is not there yet is not read."""
+        """Those written between two sizes of the file; not a line whose end is still to come."""
         with self.path.open("rb") as file:
             file.seek(start)
             text = file.read() if end is None else file.read(end - start)
