@@ -7,7 +7,7 @@ sends them over kept-alive connections, 16 in flight; its figure is the CPU of i
 best of several rounds. An event to an HTTP subscriber may cost 4 floors in all, of which ingress,
 storage and dispatch take about 1.7, so a client has about 2 to spend. Measured: aiohttp 3.1 to
 3.4 floors, httpx 77, a bare asyncio.Protocol with httptools ("lean") 0.5. That is why
-triggers/http_client.py is our own: with pool, timeouts and limits ("ours") it takes 0.7, and a
+functions/http/client.py is our own: with pool, timeouts and limits ("ours") it takes 0.7, and a
 whole attempt ("target": the event encoded, sent, and its answer read) 0.9.
 """
 
@@ -22,10 +22,10 @@ import uvloop
 from benchmarks.load import cpu_seconds, floor_server
 from eventing.event import Event
 from functions.base import Call, Response
-from triggers.http_address import Address
-from triggers.http_client import HttpClient
-from triggers.http_exchange import Answer, Limits, Request
-from triggers.http_target import HttpTarget
+from functions.http.address import Address
+from functions.http.client import HttpClient
+from functions.http.exchange import Answer, Limits, Request
+from functions.http.target import HttpTarget
 
 IN_FLIGHT = 16
 BODY = b"x" * 1024

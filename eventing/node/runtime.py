@@ -35,14 +35,14 @@ from eventing.resources import Identity
 from eventing.sources.outlet import SourceRoute
 from functions.base import Service
 from functions.budget import WorkerBudget
+from functions.http.address import Address
+from functions.http.client import HttpClient
+from functions.http.target import DEFAULT_TIMEOUT, HttpTarget
 from functions.pool import Pool
 from functions.worker import Launcher
 from triggers.broker_target import BrokerTarget
 from triggers.dispatcher import Dispatcher, Route
 from triggers.filter_index import FilterIndex
-from triggers.http_address import Address
-from triggers.http_client import HttpClient
-from triggers.http_target import DEFAULT_TIMEOUT, HttpTarget
 from triggers.transform_target import TransformTarget
 
 log = logging.getLogger("eventing.node")

@@ -46,10 +46,10 @@ from eventing.resources.delivery import Delivery
 from eventing.resources.function import DEFAULT_TIMEOUT
 from eventing.sources.settings import SourceSettings
 from functions.autoscaler import ScaleConfig
+from functions.http.address import Address
 from functions.worker import Revision
 from triggers.delivery import DeliveryPolicy
 from triggers.filters import Filter
-from triggers.http_address import Address
 from triggers.sink import SinkSettings
 from triggers.transform import Transform, compile_transform
 

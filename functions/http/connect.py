@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from triggers.http_address import Address
+from functions.http.address import Address
 
 STAGGER = 0.25
 """Seconds an address of a host has before the next is tried beside it (RFC 8305, section 5)."""

@@ -21,9 +21,9 @@ from eventing.http_encoding import (
 )
 from eventing.trace_context import trace_headers
 from functions.base import Call, Response
-from triggers.http_address import Address
-from triggers.http_client import HttpClient
-from triggers.http_exchange import KEPT, Answer, Request
+from functions.http.address import Address
+from functions.http.client import HttpClient
+from functions.http.exchange import KEPT, Answer, Request
 
 MALFORMED_REPLY = 502
 """The status of an attempt whose answer was 200 with an event that is none: it is retried."""

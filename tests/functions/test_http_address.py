@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from eventing.errors import UserError
-from triggers.http_address import Address
+from functions.http.address import Address
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from triggers.http_exchange import KEPT, Answer, Limits
+from functions.http.exchange import KEPT, Answer, Limits
 
 
 class NoAnswer(Exception):

@@ -5,9 +5,9 @@ here. What it promises: `done` is called exactly once, whatever the server does;
 again by itself only where nothing of it had been sent; memory and connections are bounded.
 """
 
-from triggers.http_address import Address
-from triggers.http_exchange import Answer, Done, Exchange, Limits, Request
-from triggers.http_pool import Pool
+from functions.http.address import Address
+from functions.http.exchange import Answer, Done, Exchange, Limits, Request
+from functions.http.pool import Pool
 
 
 class HttpClient:

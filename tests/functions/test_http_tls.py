@@ -16,9 +16,9 @@ import trustme
 import uvicorn
 import uvloop
 
-from triggers.http_address import Address
-from triggers.http_client import HttpClient
-from triggers.http_exchange import Answer, Limits, Request
+from functions.http.address import Address
+from functions.http.client import HttpClient
+from functions.http.exchange import Answer, Limits, Request
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

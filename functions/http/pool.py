@@ -4,10 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from triggers.http_address import Address
-from triggers.http_connect import connect, why_not_connected
-from triggers.http_connection import Connection
-from triggers.http_exchange import Answer, Exchange, Limits
+from functions.http.address import Address
+from functions.http.connect import connect, why_not_connected
+from functions.http.connection import Connection
+from functions.http.exchange import Answer, Exchange, Limits
 
 
 class Pool:

@@ -23,10 +23,10 @@ from eventing.http_encoding import (
     encode_http_structured,
 )
 from functions.base import Call, Response
-from triggers.http_address import Address
-from triggers.http_client import HttpClient
-from triggers.http_exchange import Answer
-from triggers.http_target import HttpTarget, read_answer
+from functions.http.address import Address
+from functions.http.client import HttpClient
+from functions.http.exchange import Answer
+from functions.http.target import HttpTarget, read_answer
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Headers = list[tuple[bytes, bytes]]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from eventing.http_encoding import Headers
-from triggers.http_address import Address
+from functions.http.address import Address
 
 KEPT = 1024
 """Bytes kept of the body of any answer but a 200: enough for `knativeerrordata`."""

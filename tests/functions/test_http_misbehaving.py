@@ -17,10 +17,10 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggers.http_address import Address
-from triggers.http_client import HttpClient
-from triggers.http_connect import connect
-from triggers.http_exchange import KEPT, Answer, Limits, Request
+from functions.http.address import Address
+from functions.http.client import HttpClient
+from functions.http.connect import connect
+from functions.http.exchange import KEPT, Answer, Limits, Request
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Handler = Callable[["Peer"], Awaitable[None]]
@@ -505,7 +505,7 @@ def test_who_comes_while_others_wait_makes_one_attempt_more_and_not_one_for_each
         attempts.append(address)
         await connect(address, protocol)
 
-    monkeypatch.setattr("triggers.http_pool.connect", counted)
+    monkeypatch.setattr("functions.http.pool.connect", counted)
 
     async def main() -> None:
         released = asyncio.Event()

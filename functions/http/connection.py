@@ -4,8 +4,8 @@ import asyncio
 import select
 from typing import Protocol, cast
 
-from triggers.http_answer import AnswerReader, NoAnswer
-from triggers.http_exchange import Answer, Exchange, Limits
+from functions.http.answer import AnswerReader, NoAnswer
+from functions.http.exchange import Answer, Exchange, Limits
 
 SLICE = 256 << 10
 """Bytes of a body handed to the transport at a time, the next once it has drained."""
