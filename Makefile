@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## Images in, thumbnails out: BROKER=kafka or redis for two n
 	@$(BIN)/python examples/thumbnails/demo.py $(if $(BROKER),--broker "$(BROKER)") $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
 
 test: $(INSTALLED) ## Run all tests; ARGS="-k name -x" for some, JOBS=0 one by one
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
 	$(BIN)/python -m pytest examples/thumbnails
 
 check: $(INSTALLED) ## Format, lint, types and the direction of imports, in seconds
