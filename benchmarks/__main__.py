@@ -21,10 +21,12 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.containers import containers
 from benchmarks.engines import over_engine
 from benchmarks.load import batches, cpu_seconds, drive, events, floor_server, memory_bytes
 from benchmarks.node_process import RunningNode, running_node, trigger
 from benchmarks.table import Table
+from benchmarks.traffic_policy import traffic_policy
 
 BROKER = "/default/default"
 ROUNDS = 5
@@ -291,7 +293,17 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=10_000, help="events a round")
     parser.add_argument(
         "--only",
-        choices=["memory", "cold", "reload", "paths", "million", "kafka", "redis"],
+        choices=[
+            "memory",
+            "cold",
+            "reload",
+            "paths",
+            "million",
+            "kafka",
+            "redis",
+            "traffic",
+            "containers",
+        ],
         help="one part of it",
     )
     options = parser.parse_args()
@@ -304,6 +316,8 @@ def main() -> int:
         "million": lambda: a_million(table, options.events),
         "kafka": lambda: over_engine(table, "kafka", options.events),
         "redis": lambda: over_engine(table, "redis", options.events),
+        "traffic": lambda: traffic_policy(table),
+        "containers": lambda: containers(table),
     }
     for name, part in parts.items():
         if options.only in (None, name):

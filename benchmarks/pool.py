@@ -14,6 +14,7 @@ import uvloop
 from eventing.event import Event
 from functions.autoscaler import ScaleConfig
 from functions.base import Call, Response
+from functions.meter import Meter
 from functions.pool import Pool
 from functions.process import Project
 from functions.worker import Revision, StartMode, Worker, WorkerListener
@@ -83,7 +84,7 @@ async def alone(sync: bool, outstanding: int) -> float:
     """CPU microseconds a call of the pool, from `submit` to `done`, without frames or processes."""
     launcher = EchoLauncher()
     revision = Revision("echo", "bench", "app:echo", sync=sync, concurrency=100)
-    pool = Pool(revision, launcher, ScaleConfig(max=1))
+    pool = Pool(revision, launcher, ScaleConfig(max=1), meter=Meter(None, time.monotonic()))
     pool.submit(CALL, ignore)
     worker = launcher.worker
     worker.listener.ready(worker)

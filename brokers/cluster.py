@@ -1,4 +1,4 @@
-"""The nodes that share an engine: who is there, and who does what only one may do.
+"""The nodes that share an engine: who is there, who does what only one may do, what all know.
 
 The contract; each engine keeps it by its own means, and a node on its own by LocalCluster.
 """
@@ -13,6 +13,9 @@ ANNOUNCE_EVERY = 2.0
 FORGET_AFTER = 10.0
 """Seconds after its last announcement when a node counts as gone."""
 
+Document = Mapping[str, Any]
+"""JSON values."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -21,7 +24,7 @@ class Member:
 
     name: str
     at: float
-    document: Mapping[str, Any]
+    document: Document
 
 
 class Lease(Protocol):
@@ -53,7 +56,7 @@ class Cluster(Protocol):
         """Reach the engine. Raises StorageError; then, and where it is cancelled, `close` is still
         to be called."""
 
-    async def announce(self, document: Mapping[str, Any]) -> None:
+    async def announce(self, document: Document) -> None:
         """Tell the others of this node, to be repeated every ANNOUNCE_EVERY seconds. Raises
         StorageError."""
 
@@ -63,6 +66,17 @@ class Cluster(Protocol):
 
     def lease(self, name: str) -> Lease:
         """The lease of this name, to be closed by the caller."""
+
+    async def documents(self, table: str) -> Mapping[str, Document]:
+        """A table that all nodes share, by key: all that any of them had stored before this call.
+        It is as lasting as what the engine keeps. The same object as before where nothing has
+        changed; not to be changed by the caller. Raises StorageError."""
+
+    async def store(self, table: str, changes: Mapping[str, Document | None]) -> None:
+        """Put these documents into the table, each in place of what was there under its key; None
+        removes. Of two nodes the last one counts. Returns once they are stored. Raises
+        StorageError, and then some may be stored. For small tables: who reads one reads it whole,
+        and a document has to fit into one record of the engine. `table` is a short word."""
 
     async def close(self) -> None:
         """Leave, and close every lease: the others see it at once. Safe in any state: after a

@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from brokers.cluster import Member
+from brokers.cluster import Document, Member
 
 
 class LocalCluster:
@@ -14,11 +13,12 @@ class LocalCluster:
     def __init__(self, node: str) -> None:
         self._node = node
         self._members: list[Member] = []
+        self._tables: dict[str, Mapping[str, Document]] = {}
 
     async def start(self) -> None:
         """Nothing to reach."""
 
-    async def announce(self, document: Mapping[str, Any]) -> None:
+    async def announce(self, document: Document) -> None:
         """See the contract."""
         self._members = [Member(self._node, time.time(), document)]
 
@@ -29,6 +29,17 @@ class LocalCluster:
     def lease(self, name: str) -> "LocalLease":
         """One that is held from the first."""
         return LocalLease()
+
+    async def documents(self, table: str) -> Mapping[str, Document]:
+        """What this object was told; nobody else sees it, and nothing outlives it."""
+        return self._tables.setdefault(table, {})
+
+    async def store(self, table: str, changes: Mapping[str, Document | None]) -> None:
+        """See the contract."""
+        if not changes:
+            return
+        kept = {**self._tables.get(table, {}), **changes}
+        self._tables[table] = {key: each for key, each in kept.items() if each is not None}
 
     async def close(self) -> None:
         """Gone."""

@@ -1,7 +1,7 @@
 """The contract of everything that runs or receives an event: one call in, one response out."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from eventing.event import Event
 
@@ -36,6 +36,10 @@ class Call(NamedTuple):
     """Seconds from the handler's start; the subscriber's own limit counts where it is shorter."""
     ttl: int = 255
     """Brokers the event may still pass through (`knativebrokerttl`), which `event` doesn't show."""
+    path: str = ""
+    """Where an instance that speaks HTTP is to be called, "" = where its own document says."""
+    format: Literal["binary", "json"] | None = None
+    """In which of CloudEvents' modes it gets the event; None = binary."""
 
 
 class Service(Protocol):

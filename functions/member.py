@@ -58,10 +58,12 @@ class Member:
     them, an async one all. `started` tells whether it ever became ready, whatever its stage. `due`
     is when the pool has to look at it at the latest. `order` grows with the time of readiness.
     `last_entry` and `last_answer` are when the handler was last entered and when its answer came.
+    `busy_since`: it has run calls ever since, and is not counted busy yet; 0 while it runs none.
     """
 
     __slots__ = (
         "_owner",
+        "busy_since",
         "calls",
         "due",
         "idle_since",
@@ -85,6 +87,7 @@ class Member:
         self.idle_since = 0.0
         self.last_entry = 0.0
         self.last_answer = 0.0
+        self.busy_since = 0.0
 
     def take_calls(self) -> list[Job]:
         """Its calls, oldest first, which it then has no longer."""

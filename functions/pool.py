@@ -17,6 +17,7 @@ from functions.budget import WorkerBudget, available_cpus
 from functions.clock import Alarm, Clock, LoopClock
 from functions.load import Load
 from functions.member import NEVER, Job, Member, Stage
+from functions.meter import Meter
 from functions.pipeline import Pipeline
 from functions.pool_stats import PoolStats
 from functions.roster import Roster
@@ -61,6 +62,7 @@ class Pool:
     drain_grace: seconds a drained worker has for its shutdown hooks once its calls are answered.
     max_waiting: calls in the queue above which new ones are answered 503.
     on_change: called after the workers or the wanted count changed; never per call.
+    meter: is told what the revision uses.
 
     Made on the running event loop, unless it is given a clock.
     """
@@ -77,6 +79,7 @@ class Pool:
         drain_grace: float = 10.0,
         max_waiting: int = 100_000,
         on_change: Callable[["Pool"], None] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.revision = revision
         self._launcher = launcher
@@ -86,6 +89,9 @@ class Pool:
         self._drain_grace = drain_grace
         self._max_waiting = max_waiting
         self._on_change = on_change
+        self._meter = meter
+        if meter is not None:
+            meter.follow(self._count_running)
 
         self._sync = revision.sync
         self._timeout = revision.timeout
@@ -167,6 +173,8 @@ class Pool:
         """
         self._closing = True
         self._evaluation = NEVER
+        if self._meter is not None:
+            self._meter.retired(self._time())
         if successor is not None:
             jobs = list(self._waiting)
             self._waiting.clear()
@@ -189,7 +197,7 @@ class Pool:
         self._waiting.clear()
         for member in tuple(self._roster.everyone):
             if member.stage is not Stage.KILLED:
-                running, unstarted = self._by_start(member)
+                running, unstarted = self._by_start(member, now)
                 begun += running
                 unbegun += unstarted
                 self._kill(member)
@@ -220,6 +228,11 @@ class Pool:
     def zero(self) -> bool:
         """Whether there is no worker at all, not even one on its way out."""
         return not self._roster.everyone
+
+    @property
+    def ready(self) -> int:
+        """Workers that take calls."""
+        return len(self._roster.ready)
 
     @property
     def failing(self) -> bool:
@@ -277,6 +290,8 @@ class Pool:
 
     def _begin(self, member: Member, job: Job, now: float) -> None:
         """The job's handler starts about now: its time runs."""
+        if not member.busy_since:
+            member.busy_since = now
         job.due = due = now + self._allowed(job)
         if self._sync or due < member.due:
             member.due = due
@@ -288,6 +303,23 @@ class Pool:
         self._load.leave(now)
         self._answered += 1
         calls = member.calls
+        meter = self._meter
+        if meter is not None:
+            # Here and not in a method, nor one of the meter's: this is the hottest of the pool.
+            began = response.started * 1e-9 or self._begun(job)
+            if began:
+                since = member.busy_since
+                # Answers that come together are read one after the other: a sync handler had ended
+                # when the next was entered. An async one ran alone since the last answer if none
+                # is left.
+                if since < began and (self._sync or not (calls and since)):
+                    since = began
+                meter.invocations += 1
+                if not 200 <= response.status < 300:
+                    meter.failed += 1
+                meter.busy += now - since
+                meter.execution += now - (since if self._sync else began)
+                member.busy_since = now if calls else 0.0
         if self._sync:
             if response.started:
                 self._learn(member, response.started * 1e-9, now)
@@ -310,7 +342,10 @@ class Pool:
             self._await_exit(member, now)
         if job.cold and response.started:
             self._cold_starts += 1
-            self._cold_seconds.append(response.started * 1e-9 - job.accepted)
+            seconds = response.started * 1e-9 - job.accepted
+            self._cold_seconds.append(seconds)
+            if self._meter is not None:
+                self._meter.cold_start(seconds)
         if job.cancelled and not 200 <= response.status < 300:
             response = Response(0, reason=self._timed_out(job), started=response.started)
         self._finish(job, response)
@@ -326,6 +361,25 @@ class Pool:
         member.last_entry = entered
         member.last_answer = now
 
+    def _begun(self, job: Job) -> float:
+        """About when its handler was entered, 0 where it was not."""
+        if job.due == NEVER:
+            return 0.0
+        return job.due - self._allowed(job) - (CANCEL_GRACE if job.cancelled else 0.0)
+
+    def _count_running(self, now: float) -> None:
+        """Have the meter told of what calls that still run have used up to now."""
+        for member in self._roster.everyone:
+            if member.busy_since:
+                self._count_busy(member, now)
+                member.busy_since = now
+
+    def _count_busy(self, member: Member, now: float) -> None:
+        if self._meter is not None:
+            self._meter.busy += now - member.busy_since
+            if self._sync:
+                self._meter.execution += now - member.busy_since
+
     def _finish(self, job: Job, response: Response) -> None:
         try:
             job.done(response)
@@ -336,6 +390,12 @@ class Pool:
     def _fail(self, job: Job, reason: str, now: float) -> None:
         self._load.leave(now)
         self._answered += 1
+        began = self._begun(job)
+        if self._meter is not None and began:
+            self._meter.invocations += 1
+            self._meter.failed += 1
+            if not self._sync:
+                self._meter.execution += now - began
         self._finish(job, Response(0, reason=self._timed_out(job) if job.cancelled else reason))
 
     def _timed_out(self, job: Job) -> str:
@@ -346,9 +406,12 @@ class Pool:
         timeout = job.call.timeout
         return self._timeout if timeout is None or timeout > self._timeout else timeout
 
-    def _by_start(self, member: Member) -> tuple[list[Job], list[Job]]:
+    def _by_start(self, member: Member, now: float) -> tuple[list[Job], list[Job]]:
         """Its calls, which it then has no longer: those it runs, those it has not begun."""
         jobs = member.take_calls()
+        if member.busy_since:
+            self._count_busy(member, now)
+            member.busy_since = 0.0
         if not member.started or member.worker.between_calls:
             return [], jobs
         return (jobs[:1], jobs[1:]) if self._sync else (jobs, [])
@@ -393,6 +456,8 @@ class Pool:
             self._evaluation = now + self._scale.interval
         member = Member(self, now + self._start_timeout)
         self._roster.add(member)
+        if self._meter is not None:
+            self._meter.worker_launched(now)
         member.worker = self._launcher.launch(self.revision, member)
         wake = min(member.due, self._evaluation)
         if wake < self._wake:
@@ -406,6 +471,8 @@ class Pool:
             return
         now = self._time()
         member.started = True
+        if self._meter is not None:
+            self._meter.worker_ready(now)
         self._starts.succeeded()
         if member.stage is Stage.STARTING:
             self._roster.promote(member, now)
@@ -426,7 +493,9 @@ class Pool:
         self._roster.remove(member)
         if self._budget is not None:
             self._budget.give_back(self)
-        begun, unbegun = self._by_start(member)
+        if self._meter is not None:
+            self._meter.worker_gone(member.started, now)
+        begun, unbegun = self._by_start(member, now)
         self._requeue(unbegun, now)
         if stage is Stage.STARTING:
             begun += self._start_failed(reason, now)
@@ -588,7 +657,7 @@ class Pool:
             else:
                 member.due = NEVER
         elif self._sync:
-            begun, unbegun = self._by_start(member)
+            begun, unbegun = self._by_start(member, now)
             self._kill(member)
             self._requeue(unbegun, now)
             for job in begun:
@@ -600,7 +669,7 @@ class Pool:
 
     def _start_overdue(self, member: Member, now: float) -> None:
         starting = member.stage is Stage.STARTING
-        _, unbegun = self._by_start(member)
+        _, unbegun = self._by_start(member, now)
         self._kill(member)
         self._requeue(unbegun, now)
         if starting:
@@ -623,7 +692,7 @@ class Pool:
         if not stuck:
             member.due = min(job.due for job in member.calls.values())
             return
-        jobs, _ = self._by_start(member)
+        jobs, _ = self._by_start(member, now)
         self._kill(member)
         for job in jobs:
             self._fail(job, "worker killed: another call in it did not end when cancelled", now)

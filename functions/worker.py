@@ -14,8 +14,9 @@ class Revision:
     `handler` is "module:name" as the project's code knows it. `timeout` in seconds from the
     handler's start. `concurrency` is the hard limit of calls in flight in one worker (0 = 100).
     `sync` handlers run one at a time whatever it says. `memory` in bytes of resident memory a
-    worker may take, None = no limit. `env` is added to the worker's environment. The rest are the
-    autoscaler's (see functions/autoscaler.py).
+    worker may take, None = no limit. `env` is added to the worker's environment. `revision` is the
+    version's own name ("thumbnail-00002"), where it has one. What runs in a container has the
+    handler "", is not `sync`, and takes its memory and environment from its ContainerSpec.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Revision:
     sync: bool = True
     memory: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    revision: str = ""
 
 
 class Worker(Protocol):

@@ -1,5 +1,5 @@
 """Real servers for every folder of tests: what there is and how to ask for it stands at the top of
-tests/services/kafka_service.py and redis_service.py.
+tests/services/kafka_service.py, redis_service.py and container_service.py.
 """
 
 import sys
@@ -13,6 +13,13 @@ import pytest
 _ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(_ROOT / "tests" / "services"), str(_ROOT / "compose" / "local_servers")]
 
+from container_service import (  # noqa: E402
+    ContainerEngine,
+    PodmanEngine,
+    StartContainerEngine,
+    own_containers,
+    shared_containers,
+)
 from kafka_jars import kafka_jars  # noqa: E402
 from kafka_server import KafkaCluster, KafkaServer  # noqa: E402
 from kafka_service import (  # noqa: E402
@@ -29,6 +36,7 @@ from server_process import ServerUnavailable  # noqa: E402
 _FIXTURES = {
     "kafka": {"kafka", "start_kafka", "start_kafka_cluster"},
     "redis": {"redis_url", "start_redis"},
+    "containers": {"container_engine", "start_container_engine"},
 }
 """Which fixtures give a test one of these services."""
 
@@ -76,6 +84,24 @@ def start_redis() -> Iterator[StartRedis]:
 
         def start(**options: Any) -> RedisServer:
             return servers.enter_context(own_redis(**options))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def container_engine() -> Iterator[ContainerEngine]:
+    """A container engine that all tests share."""
+    with shared_containers() as engine:
+        yield engine
+
+
+@pytest.fixture
+def start_container_engine() -> Iterator[StartContainerEngine]:
+    """Starts a PodmanEngine for this test alone."""
+    with ExitStack() as engines:
+
+        def start() -> PodmanEngine:
+            return engines.enter_context(own_containers())
 
         yield start
 

@@ -1,4 +1,5 @@
-"""The nodes that share a Kafka: announced in a topic, with leases as consumer groups.
+"""The nodes that share a Kafka: announced in a topic, with leases as consumer groups, and tables
+in a topic.
 
 An announcement counts for FORGET_AFTER seconds of the Kafka brokers' clock, which each node
 compares with its own by when it sent an announcement and when the record says it was stored.
@@ -8,12 +9,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import orjson
 from confluent_kafka import Message
 
-from brokers.cluster import FORGET_AFTER, Member
+from brokers.cluster import FORGET_AFTER, Document, Member
 from brokers.kafka.compacted_topic import CompactedTopic, compacted
 from brokers.kafka.faults import UNREACHABLE
 from brokers.kafka.group_protocol import Protocol, choose_protocol
@@ -21,6 +21,7 @@ from brokers.kafka.lease import KafkaLease, leases_topic
 from brokers.kafka.messages import place_of
 from brokers.kafka.producer import RecordProducer
 from brokers.kafka.settings import KafkaSettings
+from brokers.kafka.shared_tables import SharedTables, tables_topic
 from brokers.kafka.topic_reader import TopicReader
 from brokers.kafka.topics import Topic, Topics
 from eventing.errors import EventTooLarge, StorageError
@@ -63,6 +64,7 @@ class KafkaCluster:
             self._members.clear,
             recent=RECENT,
         )
+        self._shared = SharedTables(self._topics, self._reader, self._producer)
         self._leases: set[KafkaLease] = set()
         self._sent: tuple[int, float] | None = None
         self._ahead = 0.0
@@ -71,10 +73,10 @@ class KafkaCluster:
     async def start(self) -> None:
         """See the contract."""
         copies = self._settings.replication_factor
-        await self._topics.ensure([nodes_topic(copies), leases_topic(copies)])
+        await self._topics.ensure([nodes_topic(copies), leases_topic(copies), tables_topic(copies)])
         self._protocol = await choose_protocol(self._topics)
 
-    async def announce(self, document: Mapping[str, Any]) -> None:
+    async def announce(self, document: Document) -> None:
         """See the contract."""
         if self._closed:
             raise self._closed_error()
@@ -106,6 +108,18 @@ class KafkaCluster:
         )
         self._leases.add(lease)
         return lease
+
+    async def documents(self, table: str) -> Mapping[str, Document]:
+        """See the contract."""
+        if self._closed:
+            raise self._closed_error()
+        return await self._shared.documents(table)
+
+    async def store(self, table: str, changes: Mapping[str, Document | None]) -> None:
+        """See the contract."""
+        if self._closed:
+            raise self._closed_error()
+        await self._shared.store(table, changes)
 
     async def close(self) -> None:
         """See the contract; within five seconds also where Kafka is away. Leases that are open

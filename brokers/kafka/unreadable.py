@@ -18,7 +18,9 @@ def unreadable_event(topic: str, partition: int, offset: int, found: Unreadable)
             "id": f"partition:{partition}/offset:{offset}",
             "source": f"/kafka/topics/{topic}",
             "type": UNREADABLE_TYPE,
-            "time": datetime.fromtimestamp(max(0.0, found.timestamp), UTC).isoformat(),
+            "time": datetime.fromtimestamp(max(0.0, found.timestamp), UTC)
+            .isoformat()
+            .replace("+00:00", "Z"),
             **_content_type(found),
         },
         found.value,

@@ -1,4 +1,5 @@
-"""The nodes that share a Redis, and what only one of them may do, by brokers/cluster.py.
+"""The nodes that share a Redis, what only one of them may do and what all know, by
+brokers/cluster.py.
 
 All times are the server's.
 """
@@ -8,11 +9,12 @@ import json
 import logging
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from brokers.cluster import FORGET_AFTER, Member
+from brokers.cluster import FORGET_AFTER, Document, Member
 from brokers.redis.connecting import make_client, shown_address
 from brokers.redis.faults import storage_error
 from brokers.redis.settings import RedisSettings
@@ -22,6 +24,11 @@ MEMBERS: Final = "eventing:{nodes}:members"
 """A sorted set: nodes by when they announced themselves last, in milliseconds."""
 DOCUMENTS: Final = "eventing:{nodes}:documents"
 LEASE: Final = "eventing:lease:"
+TABLE: Final = "eventing:{nodes}:table:"
+"""Hashes of JSON documents, one a table."""
+_VERSION: Final = ":version"
+"""Beside a table: a word that is another one after each change of it, so that a table nobody has
+changed is not read again."""
 
 LEASE_SECONDS: Final = 6.0
 RENEW_EVERY: Final = 1.5
@@ -55,6 +62,18 @@ _RENEW: Final = (
 _RELEASE: Final = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 )
+_READ: Final = """
+local version = redis.call('GET', KEYS[2])
+if version and version == ARGV[1] then return {version} end
+return {version, redis.call('HGETALL', KEYS[1])}
+"""
+_STORE: Final = """
+for i = 2, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[i])
+  else redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+return redis.call('SET', KEYS[2], ARGV[1])
+"""
 
 _log = logging.getLogger("brokers.redis")
 
@@ -67,6 +86,7 @@ class RedisCluster:
         self._node = node
         self._client = make_client(settings)
         self._leases: set[RedisLease] = set()
+        self._tables: dict[str, _Table] = {}
         self._closed = False
 
     async def start(self) -> None:
@@ -77,7 +97,7 @@ class RedisCluster:
             await self._client.aclose()
             raise
 
-    async def announce(self, document: Mapping[str, Any]) -> None:
+    async def announce(self, document: Document) -> None:
         """See the contract."""
         await self._run(_ANNOUNCE, (MEMBERS, DOCUMENTS), self._node, json.dumps(document))
 
@@ -95,6 +115,28 @@ class RedisCluster:
         lease = RedisLease(self, f"{LEASE}{name}")
         self._leases.add(lease)
         return lease
+
+    async def documents(self, table: str) -> Mapping[str, Document]:
+        """See the contract."""
+        known = self._tables.get(table, _NOTHING)
+        version, *read = await self._run(_READ, _keys(table), known.version)
+        if read:
+            found = _decoded(read[0])
+            same = found == known.documents
+            known = _Table((version or b"").decode(), known.documents if same else found)
+            self._tables[table] = known
+        return known.documents
+
+    async def store(self, table: str, changes: Mapping[str, Document | None]) -> None:
+        """See the contract."""
+        if not changes:
+            return
+        fields = (
+            word
+            for key, document in changes.items()
+            for word in (key, "" if document is None else json.dumps(dict(document)))
+        )
+        await self._run(_STORE, _keys(table), secrets.token_hex(8), *fields)
 
     async def close(self) -> None:
         """See the contract."""
@@ -134,6 +176,35 @@ class RedisCluster:
         except (RedisError, OSError, TimeoutError) as error:
             where = shown_address(self._settings)
             raise storage_error(error, "it can't be asked", where) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """As it was when it was read last."""
+
+    version: str
+    documents: Mapping[str, Document]
+
+
+_NOTHING: Final = _Table("", {})
+
+
+def _keys(table: str) -> tuple[str, str]:
+    return f"{TABLE}{table}", f"{TABLE}{table}{_VERSION}"
+
+
+def _decoded(found: list[bytes]) -> dict[str, Document]:
+    """Without what is no document: others may write there as well."""
+    decoded: dict[str, Document] = {}
+    for key, value in zip(found[::2], found[1::2], strict=True):
+        try:
+            document = json.loads(value)
+            name = key.decode()
+        except ValueError:
+            continue
+        if isinstance(document, dict):
+            decoded[name] = document
+    return decoded
 
 
 class RedisLease:

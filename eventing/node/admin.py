@@ -25,9 +25,12 @@ from eventing.json_format import decode_object, encode_object
 from eventing.node.activity import identity
 from eventing.node.admin_guard import AdminGuard, is_loopback
 from eventing.node.explain import explain
+from eventing.node.explain_traffic import call_in_words
+from eventing.node.function_status import rollout_document
 from eventing.node.inventory import inventory
 from eventing.node.log_store import line_document
 from eventing.node.node import InvalidResources, Node
+from eventing.node.node_usage import read_query
 from eventing.node.wiring import DEFAULT_BROKER, Key
 from eventing.resources import Identity
 
@@ -66,7 +69,11 @@ def admin_app(node: Node) -> Starlette:
             ),
             Route("/api/v1/replay", api.replay, methods=["POST"]),
             Route("/api/v1/fire", api.fire, methods=["POST"]),
+            Route("/api/v1/rollout", api.rollout, methods=["GET"]),
+            Route("/api/v1/rollout", api.begin_rollout, methods=["POST"]),
+            Route("/api/v1/rollback", api.roll_back, methods=["POST"]),
             Route("/api/v1/logs", api.logs),
+            Route("/api/v1/usage", api.usage),
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -187,7 +194,14 @@ class _Api:
         event = _event(asked.get("event"))
         broker = asked.get("broker", DEFAULT_BROKER)
         wiring = self._node.runtime.wiring
-        explanations = explain(event, wiring.resources, broker=broker, conditions=wiring.conditions)
+        running = self._node.runtime.functions.plan
+        explanations = explain(
+            event,
+            wiring.resources,
+            broker=broker,
+            conditions=wiring.conditions,
+            then=lambda trigger: call_in_words(event, trigger, wiring, running),
+        )
         return _json({"triggers": [each.document() for each in explanations]})
 
     async def dead_letters(self, request: Request) -> Response:
@@ -273,6 +287,31 @@ class _Api:
             raise HTTPException(404, f"there is no PingSource {namespace}/{name}") from None
         return _json({"id": id, "end": end.how, "reason": end.reason})
 
+    async def rollout(self, request: Request) -> Response:
+        """Of the `function` (namespace/name) in the query: how the last one goes, or ended."""
+        key = request.query_params.get("function", "")
+        rollout = self._node.rollouts.find(key)
+        if rollout is None:
+            raise HTTPException(404, f"there was no rollout of function {key}")
+        return _json(rollout_document(rollout))
+
+    async def begin_rollout(self, request: Request) -> Response:
+        """`{"function": "namespace/name", "to": revision, "plan": {…}}`; without `to`, to the
+        latest. `plan` holds what differs from the function's own."""
+        asked = await _json_body(request)
+        rollout = await self._node.rollouts.begin(
+            _text(asked, "function") or "", _text(asked, "to"), asked.get("plan") or {}
+        )
+        return _json(rollout_document(rollout))
+
+    async def roll_back(self, request: Request) -> Response:
+        """`{"function": "namespace/name", "to": revision}`; without `to`, to the one before."""
+        asked = await _json_body(request)
+        rollout = await self._node.rollouts.roll_back(
+            _text(asked, "function") or "", _text(asked, "to")
+        )
+        return _json(rollout_document(rollout))
+
     async def logs(self, request: Request) -> Response:
         """`function` in the query, and `lines`, how many at the most."""
         query = request.query_params
@@ -280,6 +319,10 @@ class _Api:
         function = query.get("function", "")
         lines = self._node.logs.lines(function, count)
         return _json({"items": [line_document(line) for line in lines]})
+
+    async def usage(self, request: Request) -> Response:
+        """What functions have used on this node; for the query see read_query."""
+        return _json(await self._node.usage.report(read_query(request.query_params)))
 
     def _broker(self, request: Request) -> tuple[Key, Broker]:
         key = f"{request.path_params['namespace']}/{request.path_params['broker']}"
@@ -328,6 +371,13 @@ def _position(asked: dict[str, Any], name: str) -> int | None:
     value = asked.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise UserError(f"{name} is {value!r}; it must be a position of the log, from 1 up")
+    return value
+
+
+def _text(asked: dict[str, Any], name: str) -> str | None:
+    value = asked.get(name)
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"{name} is {value!r}; it must be a text")
     return value
 
 

@@ -18,6 +18,7 @@ from eventing.resources import (
     Problem,
     Resource,
     Trigger,
+    Workload,
     broker_config,
     loaded_place,
 )
@@ -45,6 +46,7 @@ def check(
     by_identity = {resource.identity: resource for resource in resources}
     errors: list[Problem] = []
     warnings: list[Problem] = []
+    errors += _names_taken(by_identity.values())
     for resource in by_identity.values():
         match resource:
             case Trigger():
@@ -61,6 +63,19 @@ def check(
                     errors += parsed.errors
                     warnings += parsed.warnings
     return Findings(tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings)))
+
+
+def _names_taken(resources: Iterable[Resource]) -> Iterable[Problem]:
+    """Functions of whatever kind share their names: what runs is called by it."""
+    first: dict[tuple[str, str], Workload] = {}
+    for resource in resources:
+        if isinstance(resource, Workload):
+            other = first.setdefault((resource.namespace, resource.name), resource)
+            if other is not resource:
+                yield Problem.at(
+                    loaded_place(resource, ("metadata", "name")),
+                    f"the {other.kind} in {other.source} has this name; give one of them another",
+                )
 
 
 def _filter_problems(trigger: Trigger) -> Iterable[Problem]:

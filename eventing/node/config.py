@@ -18,7 +18,8 @@ class NodeConfig:
     `broker` is where brokers live whose class says nothing else: "embedded", or the URL of an
     engine (see engines.py), which may hold a password. `name` tells this node from the others of
     its engine, None = one made up and kept in `data`. `isolated`: every
-    broker is embedded, whatever its class, for tests of a wiring."""
+    broker is embedded, whatever its class, for tests of a wiring. `container_engine` is the URL of
+    a Docker Engine API, None = found as the docker command finds it, or Podman's socket."""
 
     paths: tuple[Path, ...]
     data: Path = DEFAULT_DATA
@@ -34,3 +35,4 @@ class NodeConfig:
     broker: str = field(default="embedded", repr=False)
     name: str | None = None
     isolated: bool = False
+    container_engine: str | None = None

@@ -137,6 +137,17 @@ def make_cluster(settings: EngineSettings, node: str) -> Cluster:
             return LocalCluster(node)
 
 
+def shown_engine(settings: EngineSettings) -> str:
+    """The engine and where it is, for people: without what is secret."""
+    match settings:
+        case KafkaSettings():
+            return f"Kafka at {settings.bootstrap_servers}"
+        case RedisSettings():
+            return f"Redis at {settings.address.partition('://')[2]}"
+        case Embedded():
+            return "embedded"
+
+
 def same_place(one: EngineSettings, other: EngineSettings) -> bool:
     """Whether what was stored with these settings is found with those. One server in common is
     enough: a list of bootstrap servers may grow and shrink with its Kafka."""

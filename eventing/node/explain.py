@@ -1,6 +1,6 @@
 """Why an event reaches a trigger or not: every trigger's verdict, with file and line. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,9 @@ class Reason:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """One trigger's verdict. `matches` is the filter's alone; `condition` says whether what it
-    matches is also delivered now, None where no node runs that could tell."""
+    matches is also delivered now, None where no node runs that could tell. `then` says which of a
+    function's revisions would get it, and what a policy does to it; "" where that is no question.
+    """
 
     trigger: Key
     broker: Key
@@ -30,6 +32,7 @@ class Explanation:
     reasons: tuple[Reason, ...]
     place: Place
     condition: Condition | None = None
+    then: str = ""
 
     def document(self) -> dict[str, Any]:
         """It in plain JSON values, places as `file:line:column`."""
@@ -43,6 +46,7 @@ class Explanation:
             "place": str(self.place),
             "ready": self.condition.ready if self.condition is not None else None,
             "message": self.condition.message if self.condition is not None else "",
+            "then": self.then,
         }
 
 
@@ -52,8 +56,10 @@ def explain(
     *,
     broker: Key | None = DEFAULT_BROKER,
     conditions: Mapping[Identity, Condition] | None = None,
+    then: Callable[[Key], str] | None = None,
 ) -> list[Explanation]:
-    """Every trigger's verdict on an event sent to `broker` (None = whichever broker)."""
+    """Every trigger's verdict on an event sent to `broker` (None = whichever broker). `then` tells
+    of a trigger what becomes of the event it takes."""
     explanations = []
     for resource in resources.values():
         if not isinstance(resource, Trigger):
@@ -72,14 +78,16 @@ def explain(
             reasons = tuple(
                 Reason(str(clause), _place(resource, clause)) for clause in verdict.failed
             )
+        key = f"{resource.namespace}/{resource.name}"
         explanations.append(
             Explanation(
-                f"{resource.namespace}/{resource.name}",
+                key,
                 owner,
                 matches,
                 reasons,
                 resource.source,
                 condition,
+                then(key) if matches and then is not None else "",
             )
         )
     return explanations

@@ -6,6 +6,8 @@ from typing import Any
 
 from brokers.base import BrokerStats
 from eventing.errors import StorageError
+from eventing.node.engines import shown_engine
+from eventing.node.function_status import function_status, revision_items
 from eventing.node.node import Node
 from eventing.node.wiring import Discovered, Key
 from eventing.resources import Identity, Resource, to_document
@@ -18,7 +20,7 @@ implicit), `applied` (it came by apply), `document` (as written, None where impl
 
 async def inventory(node: Node) -> list[Item]:
     """All of them: those of files and `apply`, functions that only code declares, the default
-    broker."""
+    broker, and the revisions of functions."""
     stats = await _stats(node)
     items = [_item(node, resource) for resource in node.resources().values()]
     known = {(item["kind"], item["namespace"], item["name"]) for item in items}
@@ -37,6 +39,7 @@ async def inventory(node: Node) -> list[Item]:
                 figures = stats[key]
                 item["status"] = {
                     "url": f"{node.ingress_url}/{key}",
+                    "engine": shown_engine(node.runtime.wiring.brokers[key].engine),
                     "head": figures.head,
                     "events": figures.events,
                     "bytes": figures.bytes,
@@ -49,9 +52,9 @@ async def inventory(node: Node) -> list[Item]:
             case "KafkaSink" | "RedisStreamSink" as kind:
                 sink = node.runtime.sinks.running().get(Identity(kind, *key.split("/")))
                 item["status"] = sink.status() if sink is not None else {}
-            case "Function":
-                item["status"] = _function_status(node, key)
-    return items
+            case "Function" | "Service" | "InferenceService":
+                item["status"] = function_status(node, key)
+    return [*items, *revision_items(node)]
 
 
 async def _stats(node: Node) -> dict[Key, BrokerStats]:
@@ -139,26 +142,3 @@ def _source_status(node: Node, identity: Identity) -> Item:
         status["sink"] = str(plan.destination) if plan.destination is not None else ""
         status["deadLetterSink"] = str(plan.sink) if plan.sink is not None else ""
     return status | node.runtime.sources.status(identity)
-
-
-def _function_status(node: Node, key: Key) -> Item:
-    pool = node.runtime.pools.get(key)
-    found = node.runtime.wiring.functions.get(key)
-    if pool is None or found is None:
-        return {}
-    stats = pool.stats()
-    seconds = stats.cold_start_seconds
-    return {
-        "handler": found.revision.handler,
-        "ready": stats.ready,
-        "starting": stats.starting,
-        "draining": stats.draining,
-        "inFlight": stats.in_flight,
-        "waiting": stats.waiting,
-        "answered": stats.answered,
-        "coldStarts": stats.cold_starts,
-        "coldStartSeconds": list(seconds),
-        "restarts": stats.restarts,
-        "kills": stats.kills,
-        "errors": list(stats.errors),
-    }

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from brokers.cluster import ANNOUNCE_EVERY, Cluster, Lease, Member
+from brokers.cluster import ANNOUNCE_EVERY, Cluster, Document, Lease, Member
 from brokers.local_cluster import LocalCluster
 from eventing.errors import StorageError
 from eventing.node.engines import EMBEDDED, EngineSettings, make_cluster
@@ -39,6 +39,7 @@ class Membership:
         self._engine: EngineSettings = EMBEDDED
         self._cluster: Cluster | None = None
         self._joined = asyncio.Event()
+        self._tried = asyncio.Event()
         self._changing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._fault = ""
@@ -53,6 +54,7 @@ class Membership:
                 return False
             await self._leave()
             self._name, self._engine, self._fault = name, engine, ""
+            self._tried.clear()
             self._task = asyncio.get_running_loop().create_task(self._run(), name="membership")
             return True
 
@@ -78,6 +80,34 @@ class Membership:
             await self._joined.wait()
         return self._cluster.lease(name)
 
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other nodes: brokers are in an engine."""
+        return self._task is not None and self._engine != EMBEDDED
+
+    async def joined(self, seconds: float, *, once: bool = False) -> bool:
+        """Whether the engine has been reached, waited for up to that long; `once`: no longer than
+        the first try takes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await (self._tried if once else self._joined).wait()
+        return self._cluster is not None
+
+    async def documents(self, table: str) -> Mapping[str, Document]:
+        """A table that the nodes share, by the contract of a Cluster. Raises StorageError, also
+        while the engine has not been reached."""
+        return await _answered(self._reached().documents(table), ANSWERING)
+
+    async def store(self, table: str, changes: Mapping[str, Document | None]) -> None:
+        """Change it, likewise."""
+        await _answered(self._reached().store(table, changes), ANSWERING)
+
+    def _reached(self) -> Cluster:
+        if self._cluster is None:
+            why = self._fault or "the engine has not been reached yet"
+            raise StorageError(why, "EngineUnreachable")
+        return self._cluster
+
     async def _run(self) -> None:
         # Not cancellation alone ends it: a client may forget one (asyncio.wait_for, Python 3.11).
         while self._task is asyncio.current_task():
@@ -94,12 +124,14 @@ class Membership:
                 if not self._fault:
                     log.error("the other nodes can't be seen: %s; it is tried again", error)
                 self._fault = str(error)
+                self._tried.set()
                 await asyncio.sleep(ANNOUNCE_EVERY)
             except Exception as error:
                 # A mistake of ours: unannounced, this node would be gone to the others in silence.
                 if not self._fault:
                     log.exception("this node is not announced to the others; it is tried again")
                 self._fault = repr(error)
+                self._tried.set()
                 await asyncio.sleep(ANNOUNCE_EVERY)
 
     def _tell_recovered(self) -> None:
@@ -118,6 +150,7 @@ class Membership:
             raise
         self._cluster = cluster
         self._joined.set()
+        self._tried.set()
 
     async def _leave(self) -> None:
         task, self._task = self._task, None

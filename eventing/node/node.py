@@ -19,19 +19,28 @@ from eventing.node.applied import AppliedResources
 from eventing.node.checks import check
 from eventing.node.config import NodeConfig
 from eventing.node.data_folder import DataFolder
-from eventing.node.engines import engine_name, parse_engine_url, shared_engine
+from eventing.node.engines import EMBEDDED, engine_name, parse_engine_url, shared_engine
 from eventing.node.ingress import Ingress
 from eventing.node.ingress_protocol import IngressProtocol
 from eventing.node.log_store import LogStore, line_document
 from eventing.node.membership import Membership
 from eventing.node.node_record import NodeRecord
+from eventing.node.node_usage import NodeUsage
 from eventing.node.projects import Projects
+from eventing.node.revision_names import misnamed
+from eventing.node.revision_store import RevisionStore
+from eventing.node.revisions import Revisions, settled
+from eventing.node.rollouts import Rollouts
 from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
+from eventing.node.shared_revisions import SharedRevisions
 from eventing.node.tokens import read_tokens
-from eventing.node.wiring import Condition, Key, embedded, resolve
-from eventing.resources import Function, Identity, Problem, Resource, load, load_text, loaded_place
+from eventing.node.wiring import WORKLOADS, Condition, Key, RevisionPlan, embedded, resolve
+from eventing.resources import Identity, Problem, Resource, Workload, load, load_text, loaded_place
+from functions.containers.containers import Containers
+from functions.containers.launcher import ContainerLauncher
 from functions.output_lines import LogLine
+from functions.worker import Launcher
 
 log = logging.getLogger("eventing.node")
 
@@ -39,6 +48,10 @@ CHANGE_GRACE = 5.0
 """Seconds that a change of resources has to end at shutdown."""
 MEND_EVERY = 2.0
 """Seconds between two tries at what storage did not let the node do when it started."""
+MEETING = 20.0
+"""Seconds that a start waits for an engine that is there to be reached, and tell of revisions."""
+MEETING_LATE = 4.0
+"""Seconds that mending waits for this, each time: brokers are not to be open long before."""
 
 
 class InvalidResources(UserError):
@@ -47,6 +60,15 @@ class InvalidResources(UserError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """What the files and the applied resources say, each by itself."""
+
+    resources: tuple[Resource, ...]
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +94,22 @@ class Node:
         self.stopping = False
         self.activity = Activity(self._observe)
         self.projects = Projects(self._log_line, spare=config.reload)
+        self.usage = NodeUsage(config.data)
+        self.containers: Containers | None = None
+        self.revisions = RevisionStore(config.data)
+        self.rollouts = Rollouts(self)
         self.runtime = Runtime(
             config.data,
-            self.projects.launcher,
-            self.projects.let_go,
+            self._find_launcher,
+            self._let_go,
+            self.rollouts.revision_ready,
+            self.usage.metering,
             self.activity,
             scale_to_zero_grace=config.scale_to_zero_grace,
         )
         self._record = NodeRecord(self.runtime)
         self.membership = Membership(self._describe)
+        self.shared = SharedRevisions(self.revisions, self.membership, self.rollouts.follow)
         self.runtime.sources.find_lease = self.membership.lease
         self.runtime.sources.find_members = self.membership.members
         self.ingress = Ingress(
@@ -102,12 +131,22 @@ class Node:
         """Load and run everything, unless told to stop meanwhile. Raises InvalidResources,
         UserError (a port is taken) and StorageError; what can be mended while the node runs is a
         condition instead."""
-        resources = self._load()
         self._folder.take()
         self.runtime.name = self.config.name or self._folder.node_name()
+        self.shared.name = self.runtime.name
+        self.containers = Containers(
+            self.runtime.name, self._log_line, self.config.container_engine
+        )
         try:
+            self.revisions.load()
+            await self.usage.metering.start()
+            self.containers.start()
+            parsed = self._parse()
+            if not parsed.errors:
+                await self._meet(parsed.resources)
+            resources = self._accept(parsed)
             async with self._changing:
-                await self.projects.load(self.config.paths, resources)
+                await self.projects.load(self.config.paths, self._with_revisions(resources))
                 for root, failure in self.projects.failures.items():
                     log.error("%s does not load, its functions are not ready:\n%s", root, failure)
                 await self._begin(resources)
@@ -123,6 +162,9 @@ class Node:
         await self._join()
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._mend(), name="mend"))
+        self._tasks.append(loop.create_task(self.shared.run(), name="shared revisions"))
+        self._tasks.append(loop.create_task(self.rollouts.run(), name="rollouts"))
+        self._tasks.append(loop.create_task(self.rollouts.listen(), name="rollouts elsewhere"))
         if self.config.reload:
             self._tasks.append(loop.create_task(self._watch(), name="reload"))
 
@@ -133,7 +175,7 @@ class Node:
                 if server is not None:
                     await server.close(0.0)
             await self.runtime.stop(0.0, self.membership.close)
-            await self.projects.close()
+            await self._end_functions()
         finally:
             self._folder.release()
 
@@ -149,13 +191,22 @@ class Node:
         if self._ingress_server is not None:
             await self._ingress_server.close(min(grace, 5.0))
         await self._end_change()
+        await self.rollouts.close()
+        await self.shared.close()
         ended = await self.runtime.stop(grace, self.membership.close)
-        await self.projects.close()
+        await self._end_functions()
         self.activity.publish({"record": "closing", "at": time.time()})
         if self._admin_server is not None:
             await self._admin_server.close(1.0)
         self._folder.release()
         return ended
+
+    async def _end_functions(self) -> None:
+        """What ran the functions, and what was counted of them."""
+        await self.projects.close()
+        if self.containers is not None:
+            await self.containers.close()
+        await self.usage.metering.close()
 
     async def _end_change(self) -> None:
         """Let a change under way end, and begin no other. One that waits for storage to work again
@@ -185,10 +236,10 @@ class Node:
             fault = self.runtime.broker_condition(key)
             if fault is not None:
                 return fault
-        if identity.kind == "Function":
-            pool = self.runtime.pools.get(key)
-            if pool is not None and pool.failing:
-                return Condition(False, "StartFailed", pool.stats().errors[-1])
+        if identity.kind in WORKLOADS and self.runtime.condition(identity).ready:
+            fault = self._function_fault(key)
+            if fault is not None:
+                return fault
         if identity.kind == "Trigger":
             plan = self.runtime.wiring.triggers.get(key)
             fault = self.runtime.faults.get(plan.broker) if plan is not None else None
@@ -197,6 +248,21 @@ class Node:
             if key in self.runtime.trigger_faults:
                 return self.runtime.trigger_faults[key]
         return self.runtime.condition(identity)
+
+    def _function_fault(self, key: Key) -> Condition | None:
+        """Of a revision that calls go to, or that is to take over: no instance of it starts, or
+        the engine of its containers is away."""
+        plan = self.runtime.functions.plan(key)
+        fault = self.containers.fault if self.containers is not None else None
+        contained = plan is not None and any(each.container for each in plan.revisions.values())
+        if fault is not None and contained:
+            return Condition(False, fault.reason, fault.message)
+        for name, pool in self.runtime.functions.pools(key).items():
+            if pool.failing:
+                several = plan is not None and len(plan.revisions) > 1
+                which = f"revision {name}: " if several else ""
+                return Condition(False, "StartFailed", f"{which}{pool.stats().errors[-1]}")
+        return None
 
     def readiness(self) -> str:
         """Why the node takes no events; empty where it does."""
@@ -220,6 +286,7 @@ class Node:
         if loaded.errors:
             raise InvalidResources(loaded.errors)
         async with self._changing:
+            await self.shared.catch_up(_workloads(loaded.resources))
             current = dict(self.resources())
             results = []
             for resource in loaded.resources:
@@ -232,8 +299,9 @@ class Node:
                 results.append((identity, "unchanged" if old == resource else result))
                 current[identity] = resource
             findings = check(current.values(), self.resources(), engine_name(self.engine))
-            if findings.errors:
-                raise InvalidResources(findings.errors)
+            errors = [*findings.errors, *self._settled(current.values())[1]]
+            if errors:
+                raise InvalidResources(errors)
             await self._load_code(loaded.resources, current.values())
             for resource in loaded.resources:
                 self._applied.save(resource)
@@ -262,12 +330,16 @@ class Node:
         changed = tuple(changed)
         began = time.monotonic()
         async with self._changing:
+            parsed = self._parse()
+            await self.shared.catch_up(_workloads(parsed.resources))
             try:
-                resources = self._load()
+                resources = self._accept(parsed)
             except InvalidResources as error:
                 self._reload_failed(str(error))
                 return
-            failures = await self.projects.reload(self.config.paths, resources, changed)
+            failures = await self.projects.reload(
+                self.config.paths, self._with_revisions(resources), changed
+            )
             if failures:
                 self._reload_failed("\n".join(failures))
                 return
@@ -283,7 +355,7 @@ class Node:
 
     # Inside
 
-    def _load(self) -> list[Resource]:
+    def _parse(self) -> "_Parsed":
         loaded = load(path for path in self.config.paths if path.suffix != ".py")
         applied = self._applied.load()
         problems = [*loaded.errors, *applied.errors]
@@ -294,21 +366,56 @@ class Node:
                 log.warning("%s: %s counts, not what was applied", resource.identity, other.source)
         findings = check(found.values(), self.resources(), engine_name(self.engine))
         problems += findings.errors
+        warnings = (*loaded.warnings, *findings.warnings)
+        return _Parsed(tuple(found.values()), tuple(problems), warnings)
+
+    def _accept(self, parsed: "_Parsed") -> list[Resource]:
+        """Raises InvalidResources."""
+        problems = [*parsed.errors, *self._settled(parsed.resources)[1]]
         if problems:
             raise InvalidResources(problems)
-        for warning in (*loaded.warnings, *findings.warnings):
+        for warning in parsed.warnings:
             log.warning("%s", warning)
-        return list(found.values())
+        return list(parsed.resources)
+
+    async def _meet(self, resources: Iterable[Resource]) -> None:
+        """Learn from the other nodes which revisions there are, before this one makes its own.
+        While the engine is away it starts with those it knows."""
+        resources = tuple(resources)
+        workloads = _workloads(resources)
+        if self.config.isolated or not workloads:
+            return
+        brokers = resolve(resources, engine=self.engine).brokers
+        engine = shared_engine(self.engine, {key: plan.engine for key, plan in brokers.items()})
+        if engine == EMBEDDED:
+            return
+        await self.membership.use(self.runtime.name, engine)
+        if await self.membership.joined(MEETING, once=True):
+            await self.shared.catch_up(workloads)
+
+    async def _meet_late(self) -> bool:
+        """Whether what the other nodes know is known only now."""
+        if not self.membership.shared or self.shared.reached:
+            return False
+        if await self.membership.joined(MEETING_LATE):
+            await self.shared.catch_up(_workloads(self.resources().values()))
+        return self.shared.reached
 
     async def _rewire(self, resources: Iterable[Resource], deleted: Key | None = None) -> None:
         resources = list(resources)
         projects = self.projects
+        settled, _ = self._settled(resources)
+        self.shared.note(_workloads(resources))
+        for key, revisions in settled.items():
+            self.revisions.put(key, revisions)
+        self.revisions.save()
         wiring = resolve(
             resources,
             projects.discovered,
             projects.failures,
             projects.missing,
             self.engine,
+            self.revisions.revisions,
         )
         if self.config.isolated:
             wiring = embedded(wiring)
@@ -320,7 +427,7 @@ class Node:
             refused = error  # the rest of it runs
         if self.started_at:
             await self._join()
-        await self.projects.let_go(self.runtime.code_in_use())
+        await self._let_go()
         for identity, condition in wiring.conditions.items():
             if before.get(identity) == condition:
                 continue
@@ -341,6 +448,55 @@ class Node:
         if refused is not None:
             raise refused
 
+    def _settled(self, resources: Iterable[Resource]) -> tuple[dict[Key, Revisions], list[Problem]]:
+        """The revisions of these workloads, and what is wrong with how they are named, by them or
+        by policies."""
+        resources = list(resources)
+        workloads = _workloads(resources)
+        after, problems = settled(
+            workloads.items(), self.shared.before(), time.time(), self.shared.elsewhere()
+        )
+        told = problems or misnamed(resources, after)
+        if not self.started_at and self.membership.shared and not self.shared.reached:
+            # The others may know revisions that this node doesn't: the conditions tell, for now.
+            told = [each for each in problems if each[1][:2] == ("spec", "template")]
+        return after, [
+            Problem.at(loaded_place(resource, path), message) for resource, path, message in told
+        ]
+
+    def _with_revisions(self, resources: Iterable[Resource]) -> list[Resource]:
+        """These, and what else the revisions that are kept would need of the projects."""
+        found = list(resources)
+        for resource in tuple(found):
+            if isinstance(resource, Workload):
+                kept = self.revisions.revisions.get(f"{resource.namespace}/{resource.name}")
+                for revision in kept.known if kept is not None else ():
+                    found.append(resource.with_template(dict(revision.template)))
+        return found
+
+    def _find_launcher(self, key: Key, plan: RevisionPlan) -> Launcher:
+        if plan.container is not None:
+            namespace, _, name = key.partition("/")
+            assert self.containers is not None, "the node has been started"
+            client = self.runtime.client
+            return self.containers.launcher(namespace, name, plan.name, plan.container, client)
+        assert plan.code is not None, "what is no container is code"
+        return self.projects.launcher(plan.code)
+
+    async def _let_go(self) -> None:
+        """End what ran for revisions that are there no longer."""
+        await self.projects.let_go(self.runtime.functions.code_in_use())
+        if self.containers is not None:
+            launchers = self.runtime.functions.launchers
+            self.containers.retain(
+                each for each in launchers if isinstance(each, ContainerLauncher)
+            )
+
+    async def respread(self) -> None:
+        """Make what is known of the revisions by now so: which of them run, which take calls."""
+        async with self._changing:
+            await self._rewire(self.resources().values())
+
     async def _begin(self, resources: Iterable[Resource]) -> None:
         """The first wiring. What an engine does not allow of it is left to `_mend`."""
         try:
@@ -360,14 +516,17 @@ class Node:
         engines = {key: plan.engine for key, plan in self.runtime.wiring.brokers.items()}
         if await self.membership.use(self.runtime.name, shared_engine(self.engine, engines)):
             self.runtime.sources.renew_leases()
+            self.rollouts.renew_leases()
+            self.shared.forget()
 
     async def _describe(self) -> dict[str, Any]:
-        return await self._record.document(
+        document = await self._record.document(
             ingress=self.ingress_url,
             admin=self.admin_url,
             started_at=self.started_at,
             reason=self.readiness(),
         )
+        return document | {"rollouts": self.rollouts.announcement()}
 
     def _tell_found(self) -> None:
         wiring = self.runtime.wiring
@@ -392,17 +551,17 @@ class Node:
         """Load what new Functions ask for. Raises InvalidResources where their project does not
         load with them: kept, it would not load after the next start either."""
         before = dict(self.projects.failures)
-        await self.projects.load(self.config.paths, resources)
-        asking = [each for each in new if isinstance(each, Function) and each.spec.handler]
+        await self.projects.load(self.config.paths, self._with_revisions(resources))
+        asking = [each for each in new if isinstance(each, Workload) and each.handler]
         failed = [why for root, why in self.projects.failures.items() if before.get(root) != why]
         if asking and failed:
             self.projects.failures = before
             raise InvalidResources(Problem.at(asking[0].source, why) for why in failed)
         missing = self.projects.missing
         problems = [
-            Problem.at(loaded_place(each, ("spec", "handler")), missing[each.spec.handler])
+            Problem.at(loaded_place(each, ("spec", "handler")), missing[each.handler or ""])
             for each in asking
-            if each.spec.handler in missing
+            if each.handler in missing
         ]
         if problems:
             raise InvalidResources(problems)
@@ -440,12 +599,17 @@ class Node:
             await asyncio.sleep(MEND_EVERY)
             if self._ingress_server is not None:
                 self._folder.announce(self.ingress_url, self.admin_url)
+            self.revisions.save()
             if not self.runtime.needs_mending:
                 continue
+            late = await self._meet_late()
             async with self._changing:
                 try:
                     try:
-                        await self.runtime.mend()
+                        if late:
+                            await self._rewire(self.resources().values())
+                        else:
+                            await self.runtime.mend()
                     finally:
                         await self._join()
                     self._complaint = ""
@@ -466,3 +630,12 @@ class Node:
                     self._reload_failed(f"an internal error: {error!r}")
         except Exception as error:
             self._reload_failed(f"changes are no longer noticed ({error}); start the node again")
+
+
+def _workloads(resources: Iterable[Resource]) -> dict[Key, Workload]:
+    """Those that have revisions, by function."""
+    return {
+        f"{each.namespace}/{each.name}": each
+        for each in resources
+        if isinstance(each, Workload) and each.uri is None
+    }

@@ -50,7 +50,7 @@ class NodeRecord:
             "ready": not reason,
             "reason": reason,
             "triggers": len(self._runtime.triggers),
-            "workers": sum(pool.stats().ready for pool in self._runtime.pools.values()),
+            "workers": self._runtime.functions.workers,
             "inFlight": sum(share.in_flight for share in counted),
             "lag": sum(share.lag for share in counted),
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventing.errors import OperationError, UserError
 from eventing.node.wiring import Code, Discovered
-from eventing.resources import Function, Resource
+from eventing.resources import Resource, Workload
 from eventing.sdk.discovery import source_files
 from functions.output_lines import OnLog
 from functions.process import Project, Spare
@@ -58,11 +58,11 @@ def find_projects(paths: Iterable[Path], resources: Iterable[Resource]) -> dict[
         given.setdefault(root, [])
     handlers: dict[Path, list[tuple[str, str]]] = {root: [] for root in given}
     for resource in resources:
-        if isinstance(resource, Function) and resource.spec.handler is not None and given:
+        if isinstance(resource, Workload) and resource.handler is not None and given:
             file = Path(resource.source.file).absolute()
             above = [root for root in given if file.is_relative_to(root)]
             root = max(above, key=lambda root: len(root.parts), default=next(iter(given)))
-            handlers[root].append((resource.namespace, resource.spec.handler))
+            handlers[root].append((resource.namespace, resource.handler))
     found = {}
     for root, files in given.items():
         if handlers[root] or (files and source_files(files)):

@@ -6,9 +6,9 @@ code serves before the old one is drained, a broker closes after all that settle
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from eventing.errors import StorageError, SubscriptionInUse
 from eventing.event import Event
 from eventing.node.activity import Activity, ObservedRouter
 from eventing.node.engines import Embedded, EngineSettings, make_broker, same_place
+from eventing.node.running_functions import FindLauncher, LetGo, OnReady, RunningFunctions
+from eventing.node.running_remotes import RunningRemotes
 from eventing.node.running_sinks import Sinks
 from eventing.node.running_sources import Sources
 from eventing.node.wiring import (
     READY,
     BrokerPlan,
-    Code,
     Condition,
     Destination,
-    FunctionPlan,
     Key,
     SourcePlan,
     TriggerPlan,
@@ -34,12 +34,12 @@ from eventing.node.wiring import (
 from eventing.resources import Identity
 from eventing.sources.outlet import SourceRoute
 from functions.base import Service
-from functions.budget import WorkerBudget
 from functions.http.address import Address
 from functions.http.client import HttpClient
+from functions.http.path import AtPath
 from functions.http.target import DEFAULT_TIMEOUT, HttpTarget
-from functions.pool import Pool
-from functions.worker import Launcher
+from functions.metering import Metering
+from functions.traffic.router import TrafficRouter
 from triggers.broker_target import BrokerTarget
 from triggers.dispatcher import Dispatcher, Route
 from triggers.filter_index import FilterIndex
@@ -54,19 +54,12 @@ MOVE_GRACE = 0.5
 """Seconds that a trigger that is removed, or changes its order, has for what is in flight."""
 CLOSING = 30.0
 """Seconds that a broker may take to close: above what the engines take to store what is left."""
-OLD_CODE_GRACE = 600.0
-"""Seconds that calls begun on replaced code may take to end, or their timeout where longer."""
-
 KEEP_REMOVED = 60.0
 """Seconds that a removed trigger may come back in and go on where it was: a checkout or a copy has
 files away for a moment."""
 
 OPENING = "Opening"
 """The reason of a broker that is not open yet."""
-
-FindLauncher = Callable[[Code], Launcher]
-LetGo = Callable[[set[Code]], Awaitable[None]]
-"""Told which code is still in use, whenever some of it no longer is."""
 
 
 @dataclass(slots=True)
@@ -107,6 +100,8 @@ class Runtime:
         data: Path,
         find_launcher: FindLauncher,
         let_go: LetGo,
+        on_ready: OnReady,
+        metering: Metering,
         activity: Activity,
         *,
         scale_to_zero_grace: float,
@@ -114,7 +109,10 @@ class Runtime:
         self.name = ""
         """Of the node, among those of its engine; to be set before the first `rewire`."""
         self.brokers: dict[Key, Broker] = {}
-        self.pools: dict[Key, Pool] = {}
+        self.functions = RunningFunctions(
+            find_launcher, let_go, on_ready, metering, scale_to_zero_grace=scale_to_zero_grace
+        )
+        self.remotes = RunningRemotes(self._http_target)
         self.triggers: dict[Key, RunningTrigger] = {}
         self.faults: dict[Key, Condition] = {}
         """Of brokers that could not be opened."""
@@ -130,15 +128,10 @@ class Runtime:
         self._halfway = False
         self._data = data
         self._engines: dict[Key, EngineSettings] = {}
-        self._find_launcher = find_launcher
-        self._let_go = let_go
-        self._scale_to_zero_grace = scale_to_zero_grace
         self._activity = activity
         self._routers: dict[Key, ObservedRouter] = {}
-        self._client = HttpClient()
-        self._budget = WorkerBudget()
-        self._plans: dict[Key, FunctionPlan] = {}
-        self._draining: Counter[Code] = Counter()
+        self.client = HttpClient()
+        """What calls containers and URIs."""
         self._pausing: set[Dispatcher] = set()
         self._absent: dict[tuple[Key, Key], float] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -158,7 +151,8 @@ class Runtime:
         await self._open_brokers(
             plan for key, plan in wiring.brokers.items() if key not in self.brokers
         )
-        self._renew_pools(wiring)
+        self.functions.renew(wiring.functions)
+        self.remotes.renew(wiring.remotes)
         self.sinks.open(wiring.sinks)
         self.wiring = wiring
         for key in self.brokers:
@@ -184,7 +178,7 @@ class Runtime:
         self.opening.clear()
         await self.sources.run(wiring.sources, self._observer)
         await self._close_brokers()
-        self._retire_pools()
+        self.functions.retire(wiring.functions)
         self.sinks.retire(wiring.sinks)
         self._halfway = False
         await self._conclude(deleted)
@@ -223,6 +217,11 @@ class Runtime:
     def needs_mending(self) -> bool:
         """Whether there is something for `mend` to do."""
         return bool(self._halfway or self.faults or self.trigger_faults or self._absent)
+
+    def router(self, key: Key) -> TrafficRouter | None:
+        """What spreads the calls of a function, and handles them as its policy asks; None where
+        there is neither a policy nor a choice."""
+        return self.functions.router(key) or self.remotes.router(key)
 
     def observe(self, on: bool) -> None:
         """Have every dispatcher tell the activity hub of its attempts, or stop that."""
@@ -304,13 +303,13 @@ class Runtime:
             self.sources.stop(grace), *(dispatcher.stop(grace) for dispatcher in dispatchers)
         )
         await leave()
-        pools = [pool.close(0.0 if not all(ended) else 2.0) for pool in self.pools.values()]
-        await asyncio.gather(*pools)
+        self.remotes.close()
+        await self.functions.close(0.0 if not all(ended) else 2.0)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.sinks.close(2.0)
-        await self._client.close()
+        await self.client.close()
         return all(ended)
 
     # Brokers
@@ -390,45 +389,6 @@ class Runtime:
         router = ObservedRouter(broker, FilterIndex(filters), self._activity)
         self._routers[broker] = router
         self.brokers[broker].set_router(router)
-
-    # Functions
-
-    def _renew_pools(self, wiring: Wiring) -> None:
-        for key, plan in wiring.functions.items():
-            if self._plans.get(key) == plan:
-                continue
-            old = self.pools.get(key)
-            scale = replace(plan.scale, grace=self._scale_to_zero_grace)
-            pool = Pool(plan.revision, self._find_launcher(plan.code), scale, budget=self._budget)
-            pool.start()
-            self.pools[key] = pool
-            if old is not None:
-                # Calls that no worker has begun run on the new code.
-                old.drain(pool)
-                self._retire_pool(key, old)
-            self._plans[key] = plan
-
-    def _retire_pools(self) -> None:
-        for key in [key for key in self.pools if key not in self.wiring.functions]:
-            self._retire_pool(key, self.pools.pop(key))
-            del self._plans[key]
-
-    def _retire_pool(self, key: Key, pool: Pool) -> None:
-        """Let its calls end, then let go of its code."""
-        code = self._plans[key].code
-
-        async def drain() -> None:
-            await pool.close(max(OLD_CODE_GRACE, pool.revision.timeout))
-            self._draining[code] -= 1
-            await self._let_go(self.code_in_use())
-
-        self._draining[code] += 1
-        self._in_background(drain(), f"drain {key}")
-
-    def code_in_use(self) -> set[Code]:
-        """Every version of code that a pool runs, or still has calls on."""
-        running = {plan.code for plan in self._plans.values()}
-        return running | {code for code, pools in self._draining.items() if pools}
 
     # Triggers
 
@@ -537,7 +497,8 @@ class Runtime:
         """None while one of them is not there."""
         if plan.destination is None:
             return None
-        target = self._service(plan.destination)
+        ordered = isinstance(plan, TriggerPlan) and plan.order == "ordered"
+        target = self._service(plan.destination, ordered=ordered)
         if target is None:
             return None
         if plan.sink is None:
@@ -577,18 +538,17 @@ class Runtime:
             plan.extensions,
         )
 
-    def _service(self, destination: Destination) -> Service | None:
+    def _service(self, destination: Destination, *, ordered: bool = False) -> Service | None:
         match destination.kind:
             case "function":
-                return self.pools.get(destination.name)
+                function = self.functions.service(destination.name, ordered=ordered)
+                if function is None or not destination.path:
+                    return function
+                return AtPath(function, destination.path)
+            case "uri" if destination.function:
+                return self.remotes.service(destination, ordered=ordered)
             case "uri":
-                address = Address.parse(destination.name)
-                return HttpTarget(
-                    address,
-                    client=self._client,
-                    format=destination.format,
-                    timeout=destination.timeout or DEFAULT_TIMEOUT,
-                )
+                return self._http_target(destination)
             case "broker":
                 broker = self.brokers.get(destination.name)
                 return BrokerTarget(broker) if broker is not None else None
@@ -600,6 +560,15 @@ class Runtime:
                 plan = self.wiring.transforms[destination.name]
                 sink = self._service(plan.sink) if plan.sink is not None else None
                 return TransformTarget(plan.expression, sink, plan.reply, discard=plan.discard)
+
+    def _http_target(self, destination: Destination) -> HttpTarget:
+        return HttpTarget(
+            Address.parse(destination.name),
+            client=self.client,
+            format=destination.format,
+            timeout=destination.timeout or DEFAULT_TIMEOUT,
+            most=destination.timeout or inf,
+        )
 
     def _in_background(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

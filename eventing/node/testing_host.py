@@ -241,8 +241,8 @@ class Host:
 
     async def ask_logs(self, function: Key) -> list[Record]:
         """The fields of eventing.testing.records.LogLine."""
-        if function and function not in self._running.runtime.pools:
-            known = ", ".join(sorted(self._running.runtime.pools)) or "none"
+        if function and function not in self._running.runtime.functions:
+            known = ", ".join(sorted(self._running.runtime.functions)) or "none"
             raise UserError(f"there is no function {function}; there are: {known}")
         return [
             {

@@ -5,7 +5,7 @@ changed file is a new wiring.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -21,12 +21,16 @@ from eventing.node.engine_access import (
 )
 from eventing.node.engines import EMBEDDED, EngineSettings, engine_name, engine_settings
 from eventing.node.expressions import trigger_filter
+from eventing.node.revision_names import revision_names
+from eventing.node.revisions import Revisions, UnknownRevision, split, with_latest
+from eventing.node.traffic_policies import RevisionNames, policies
 from eventing.resources import (
     Broker,
     ConfigMap,
     EventTransform,
     Function,
     Identity,
+    InferenceService,
     KafkaSink,
     KafkaSource,
     PingSource,
@@ -36,17 +40,23 @@ from eventing.resources import (
     Reference,
     Resource,
     Secret,
+    Service,
     Source,
     Target,
     Trigger,
+    Workload,
     broker_config,
 )
 from eventing.resources.broker_config import CREDENTIALS
 from eventing.resources.delivery import Delivery
+from eventing.resources.env import expanded
 from eventing.resources.function import DEFAULT_TIMEOUT
+from eventing.resources.place import Path as FieldPath
 from eventing.sources.settings import SourceSettings
 from functions.autoscaler import ScaleConfig
+from functions.containers.spec import ContainerSpec, Probe
 from functions.http.address import Address
+from functions.traffic.policy import Policy, Weighted
 from functions.worker import Revision
 from triggers.delivery import DeliveryPolicy
 from triggers.filters import Filter
@@ -56,6 +66,8 @@ from triggers.transform import Transform, compile_transform
 Key = str
 """`namespace/name`, as triggers, brokers and functions are called inside the node."""
 
+SERVING = "serving.knative.dev"
+"""The group of Knative's Services; those of Kubernetes itself have none."""
 DEFAULT_BROKER = "default/default"
 """There without being declared, so that one function and one trigger are enough to begin with."""
 
@@ -66,7 +78,8 @@ SETTINGS_NOT_VALID = "SettingsNotValid"
 
 _PING_DELIVERY = Delivery(retry=5, backoff_delay=0.05)
 """A PingSource has no `delivery`: Knative's own five tries after the first."""
-_ADDRESSABLE = ("Function", "Broker", "EventTransform", "KafkaSink", "RedisStreamSink")
+WORKLOADS = ("Function", "Service", "InferenceService")
+_ADDRESSABLE = (*WORKLOADS, "Broker", "EventTransform", "KafkaSink", "RedisStreamSink")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +130,17 @@ class Destination:
     kinds are sinks in another engine.
 
     `format` forces the HTTP encoding of a URI; `timeout` are the seconds it has to answer where the
-    delivery names none, None = the client's own.
+    delivery names none, None = the client's own. `path` is where a function that speaks HTTP is
+    sent its events, "" = where its own document says. `function` is the function that a URI is
+    the address of, where that has a traffic policy.
     """
 
     kind: Literal["function", "uri", "broker", "transform", "kafka-sink", "redis-stream-sink"]
     name: str
     format: Literal["binary", "json"] | None = None
     timeout: float | None = None
+    path: str = ""
+    function: Key = ""
 
     def __str__(self) -> str:
         """For dead letters and people: without the credentials a URI may hold."""
@@ -141,13 +158,27 @@ class BrokerPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionPlan:
-    """A function to run, and the version of the code it runs on."""
+class RevisionPlan:
+    """A revision to run: on a version of a project's code, or in containers."""
 
-    key: Key
+    name: str
     revision: Revision
     scale: ScaleConfig
-    code: Code
+    code: Code | None = None
+    container: ContainerSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPlan:
+    """A function to run: its revisions by name, and how its calls are spread over them. `tags`
+    name revisions; `latest` is the one its document describes."""
+
+    key: Key
+    revisions: Mapping[str, RevisionPlan]
+    shares: tuple[Weighted, ...]
+    latest: str
+    policy: Policy | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,18 +240,23 @@ class Wiring:
     triggers: Mapping[Key, TriggerPlan] = field(default_factory=dict)
     subscriptions: Mapping[Key, Key] = field(default_factory=dict)
     functions: Mapping[Key, FunctionPlan] = field(default_factory=dict)
+    remotes: Mapping[Key, Policy] = field(default_factory=dict)
+    """The traffic policies of functions that run elsewhere; those without one need no plan."""
     transforms: Mapping[Key, TransformPlan] = field(default_factory=dict)
     sinks: Mapping[Identity, SinkPlan] = field(default_factory=dict)
     sources: Mapping[Identity, SourcePlan] = field(default_factory=dict)
     conditions: Mapping[Identity, Condition] = field(default_factory=dict)
     resources: Mapping[Identity, Resource] = field(default_factory=dict)
     discovered: Mapping[Key, Discovered] = field(default_factory=dict)
+    places: Mapping[Identity, FieldPath] = field(default_factory=dict)
+    """Where in a document that is not ready the reason stands, as far as that is one field."""
 
 
 class _NotReady(Exception):
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, path: FieldPath = ()) -> None:
         super().__init__(message)
         self.condition = Condition(False, reason, message)
+        self.path = path
 
 
 def resolve(
@@ -229,15 +265,19 @@ def resolve(
     failures: Mapping[Path, str] | None = None,
     missing: Mapping[str, str] | None = None,
     engine: EngineSettings = EMBEDDED,
+    revisions: Mapping[Key, Revisions] | None = None,
 ) -> Wiring:
     """What to run for these resources and functions, `engine` being that of brokers which don't
-    name one.
+    name one, `revisions` those that functions have had (a function without any has one now).
 
     `failures` says of projects whose code did not load why, `missing` of handlers that YAML names
     and no project has. Resources are taken as valid (see eventing/node/checks.py); what is not
     there, or not usable, makes those that need it NotReady.
     """
-    return _Resolution(resources, discovered, failures or {}, missing or {}, engine).wiring()
+    resolution = _Resolution(
+        resources, discovered, failures or {}, missing or {}, engine, revisions or {}
+    )
+    return resolution.wiring()
 
 
 def embedded(wiring: Wiring) -> Wiring:
@@ -256,8 +296,12 @@ class _Resolution:
         failures: Mapping[Path, str],
         missing: Mapping[str, str],
         engine: EngineSettings,
+        revisions: Mapping[Key, Revisions],
     ) -> None:
         self.engine = engine
+        self.revisions = dict(revisions)
+        self.policies: dict[Key, Policy] = {}
+        self.places: dict[Identity, FieldPath] = {}
         self.resources = {resource.identity: resource for resource in resources}
         self.found = tuple(discovered)
         self.discovered: dict[Key, Discovered] = {}
@@ -273,13 +317,15 @@ class _Resolution:
         self.sources: dict[Identity, SourcePlan] = {}
         self.triggers: dict[Key, TriggerPlan] = {}
         self.subscriptions: dict[Key, Key] = {}
-        self.remotes: dict[Key, Function] = {}
+        self.remotes: dict[Key, Workload] = {}
 
     def wiring(self) -> Wiring:
         self.brokers[DEFAULT_BROKER] = BrokerPlan(DEFAULT_BROKER, Limits(), self.engine)
         self._settle_all(Broker)
+        self._find_revisions()
         self._functions_without_yaml()
-        self._settle_all(Function)
+        for kind in (Function, Service, InferenceService):
+            self._settle_all(kind)
         self._settle_all(KafkaSink)
         self._settle_all(RedisStreamSink)
         self._transforms()
@@ -292,12 +338,14 @@ class _Resolution:
             self.triggers,
             self.subscriptions,
             self.functions,
+            {key: self.policies[key] for key in self.remotes if key in self.policies},
             self.transforms,
             self.sinks,
             self.sources,
             self.conditions,
             self.resources,
             self.discovered,
+            self.places,
         )
 
     def _settle_all(self, kind: type[Resource]) -> None:
@@ -311,8 +359,8 @@ class _Resolution:
             match resource:
                 case Broker():
                     self._broker(resource)
-                case Function():
-                    self._function(resource)
+                case Function() | Service() | InferenceService():
+                    self._workload(resource)
                 case EventTransform():
                     self._transform(resource)
                 case Trigger():
@@ -323,6 +371,8 @@ class _Resolution:
                     self._source(resource)
         except _NotReady as problem:
             self.conditions[resource.identity] = problem.condition
+            if problem.path:
+                self.places[resource.identity] = problem.path
             return False
         self.conditions[resource.identity] = READY
         return True
@@ -357,11 +407,32 @@ class _Resolution:
         keys = {**(secret.data or {}), **(secret.string_data or {})}
         return {key: secret.value(key) or b"" for key in keys}
 
+    def _find_revisions(self) -> None:
+        """Of every workload, and the traffic policies, which name them."""
+        for workload in self._workloads():
+            if workload.uri is None:
+                key = _key(workload)
+                self.revisions[key] = self.revisions.get(key) or with_latest(
+                    key, workload, None, 0.0
+                )
+        names = revision_names(self.resources.values(), self.revisions)
+        for found in self.found:
+            key = f"{found.namespace}/{found.name}"
+            only = _first(found.name)
+            names.setdefault(key, RevisionNames((only,), only, kind="Function"))
+        self.policies, misnamed = policies(self.resources.values(), names)
+        for identity, problems in misnamed.items():
+            self.conditions[identity] = Condition(False, "PolicyNotValid", str(problems))
+            self.places[identity] = problems.path
+
+    def _workloads(self) -> list[Workload]:
+        return [each for each in self.resources.values() if isinstance(each, Workload)]
+
     def _functions_without_yaml(self) -> None:
-        declared = [each for each in self.resources.values() if isinstance(each, Function)]
-        named = {_key(function) for function in declared}
+        declared = self._workloads()
+        named = {_key(workload) for workload in declared}
         # By identity: two projects may hold handlers of one address.
-        taken = {id(self._found(function)) for function in declared}
+        taken = {id(self._found(workload)) for workload in declared if workload.handler}
         for found in self.found:
             key = f"{found.namespace}/{found.name}"
             if key in named or id(found) in taken:
@@ -374,22 +445,59 @@ class _Resolution:
                 )
         for key, found in self.discovered.items():
             if key not in self.ambiguous:
-                self.functions[key] = _function_plan(key, found, None, {})
+                name = _first(found.name)
+                plan = _process_plan(key, name, found, None, {})
+                self.functions[key] = FunctionPlan(
+                    key, {name: plan}, (Weighted(name, 100.0),), name, self.policies.get(key)
+                )
 
-    def _function(self, function: Function) -> None:
-        key = _key(function)
-        environment = self._environment(function)
-        if function.spec.uri is not None:
-            self.remotes[key] = function
+    def _workload(self, workload: Workload) -> None:
+        key = _key(workload)
+        if workload.uri is not None:
+            self._environment(workload)
+            self.remotes[key] = workload
             return
-        found = self._handler(function)
-        self.functions[key] = _function_plan(key, found, function, environment)
+        revisions = self.revisions[key]
+        try:
+            spread = split(workload.traffic, revisions)
+        except UnknownRevision as error:
+            path = ("spec", "traffic", error.index, "revisionName")
+            raise _NotReady("RevisionNotFound", str(error), path) from None
+        policy = self.policies.get(key)
+        running = spread.running | (_targets(policy) if policy is not None else frozenset())
+        plans: dict[str, RevisionPlan] = {}
+        problem: _NotReady | None = None
+        for revision in revisions.known:
+            if revision.name not in running:
+                continue
+            one = workload
+            if revision.name != revisions.latest:
+                one = workload.with_template(dict(revision.template))
+            try:
+                plans[revision.name] = self._revision_plan(key, revision.name, one)
+            except _NotReady as error:
+                problem = error
+        shares = tuple(share for share in spread.shares if share.revision in plans)
+        if problem is not None and len(shares) < len(spread.shares):
+            raise problem
+        self.functions[key] = FunctionPlan(
+            key, plans, shares, revisions.latest, policy, spread.tags
+        )
+        if problem is not None:
+            # What it was before goes on.
+            raise problem
 
-    def _handler(self, function: Function) -> Discovered:
+    def _revision_plan(self, key: Key, name: str, workload: Workload) -> RevisionPlan:
+        environment = self._environment(workload)
+        if workload.container is not None:
+            return _container_plan(key, name, workload, environment)
+        return _process_plan(key, name, self._handler(workload), workload, environment)
+
+    def _handler(self, function: Workload) -> Discovered:
         found = self._found(function)
         if found is not None:
             return found
-        handler = function.spec.handler or ""
+        handler = function.handler or ""
         if handler in self.missing:
             raise _NotReady(HANDLER_NOT_FOUND, self.missing[handler])
         if self.failures:
@@ -400,26 +508,46 @@ class _Resolution:
             "'eventing up' was given",
         )
 
-    def _found(self, function: Function) -> Discovered | None:
+    def _found(self, function: Workload) -> Discovered | None:
         """Its handler: that of the innermost project its file lies in, where several have one of
         this address."""
         same = [
             found
             for found in self.found
-            if found.handler == function.spec.handler and found.namespace == function.namespace
+            if found.handler == function.handler and found.namespace == function.namespace
         ]
         file = Path(function.source.file).absolute()
         own = [found for found in same if file.is_relative_to(found.code.project)]
         own.sort(key=lambda found: len(found.code.project.parts))
         return own[-1] if own else next(iter(same), None)
 
-    def _environment(self, function: Function) -> dict[str, str]:
+    def _environment(self, function: Workload) -> dict[str, str]:
         environment = {}
+        for prefix, reference in function.env_from:
+            environment.update(self._all_referred(prefix, reference))
         for name, value in function.env.items():
-            found = self._referred(value) if isinstance(value, Reference) else value
+            found: str | None
+            if isinstance(value, Reference):
+                found = self._referred(value)
+            else:
+                found = expanded(value, environment)
             if found is not None:
                 environment[name] = found
         return environment
+
+    def _all_referred(self, prefix: str, reference: Reference) -> dict[str, str]:
+        """Every value of a ConfigMap or Secret that is text, as a variable."""
+        holder = self.resources.get(reference.identity)
+        if not isinstance(holder, (ConfigMap, Secret)):
+            if reference.optional:
+                return {}
+            raise _NotReady(f"{reference.kind}NotFound", f"there is no {reference}")
+        found = {}
+        for key in (*(holder.data or {}), *(getattr(holder, "string_data", None) or {})):
+            value = self._referred(reference._replace(key=key))
+            if value is not None:
+                found[prefix + key] = value
+        return found
 
     def _referred(self, reference: Reference) -> str | None:
         """The value of a ConfigMap's or Secret's key; None where it may be missing and is."""
@@ -552,15 +680,23 @@ class _Resolution:
         if reference is None:
             return _address(target.uri or "", reason, format)
         key = f"{reference.namespace}/{reference.name}"
+        if reference.kind == "Service" and not reference.api_version.startswith(SERVING):
+            raise _NotReady(
+                reason,
+                f"{reference} of apiVersion {reference.api_version} is one of Kubernetes itself, "
+                f"and there are none here; Knative's have apiVersion {SERVING}/v1",
+            )
         match reference.kind:
-            case "Function" if key in self.remotes:
+            case "Function" | "Service" | "InferenceService" if key in self.remotes:
                 function = self.remotes[key]
-                address = function.spec.uri or ""
+                address = function.uri or ""
                 if target.uri is not None:
                     address = urljoin(address, target.uri)
-                return replace(_address(address, reason, format), timeout=function.timeout)
-            case "Function" if key in self.functions:
-                found = Destination("function", key)
+                named = key if key in self.policies else ""
+                found = _address(address, reason, format)
+                return replace(found, timeout=function.timeout, function=named)
+            case "Function" | "Service" | "InferenceService" if key in self.functions:
+                return self._function_destination(target, reference, key, reason)
             case "Broker" if key in self.brokers:
                 found = Destination("broker", key)
             case "EventTransform" if key in self.transforms:
@@ -575,6 +711,21 @@ class _Resolution:
             )
         return found
 
+    def _function_destination(
+        self, target: Target, reference: Reference, key: Key, reason: str
+    ) -> Destination:
+        if reference.identity not in self.resources and reference.kind != "Function":
+            raise _NotReady(reason, self._missing(reference, key))
+        path = ""
+        if target.uri is not None:
+            containers = all(each.container for each in self.functions[key].revisions.values())
+            path = urljoin("/", target.uri)
+            if not containers or not path.startswith("/"):
+                raise _NotReady(
+                    reason, f"{reference} has no HTTP address that the uri {target.uri} could join"
+                )
+        return Destination("function", key, path=path)
+
     def _missing(self, reference: Reference, key: Key) -> str:
         condition = self.conditions.get(reference.identity)
         if condition is not None and not condition.ready:
@@ -585,7 +736,7 @@ class _Resolution:
             return f"there is no {reference}; {self.failures}"
         if reference.kind not in _ADDRESSABLE:
             return (
-                f"{reference} can't be reached: events go to a Function, a Broker, an "
+                f"{reference} can't be reached: events go to a Function, a Service, a Broker, an "
                 "EventTransform, a KafkaSink, a RedisStreamSink or a uri"
             )
         return f"there is no {reference}"
@@ -613,23 +764,37 @@ def _address(uri: str, reason: str, format: Literal["binary", "json"] | None) ->
     return Destination("uri", uri, format)
 
 
-def _function_plan(
-    key: Key, found: Discovered, function: Function | None, environment: Mapping[str, str]
-) -> FunctionPlan:
+def _first(function: str) -> str:
+    """The one revision of a function that no document describes."""
+    return f"{function}-00001"
+
+
+def _targets(policy: Policy) -> frozenset[str]:
+    """The revisions it sends calls to."""
+    routed = {each.revision for route in policy.routes for each in route.split}
+    return frozenset(routed | {each.revision for route in policy.routes for each in route.mirrors})
+
+
+def _process_plan(
+    key: Key,
+    name: str,
+    found: Discovered,
+    workload: Workload | None,
+    environment: Mapping[str, str],
+) -> RevisionPlan:
     """The decorator's options, and over them what YAML says."""
     timeout, concurrency, memory = found.timeout, found.concurrency, found.memory
     scale = ScaleConfig()
     if found.scale is not None:
         scale = ScaleConfig(min=found.scale[0], max=found.scale[1])
-    if function is not None:
-        spec = function.spec
-        timeout = function.timeout if spec.timeout is not None else timeout
-        concurrency = spec.concurrency if spec.concurrency is not None else concurrency
-        memory = function.memory if function.memory is not None else memory
-        scale = replace(scale, **function.scaling.given())
-    namespace, _, name = key.partition("/")
+    if workload is not None:
+        timeout = workload.timeout if workload.says_timeout else timeout
+        concurrency = workload.concurrency if workload.concurrency is not None else concurrency
+        memory = workload.memory if workload.memory is not None else memory
+        scale = replace(scale, **workload.scaling.given())
+    namespace, _, function = key.partition("/")
     revision = Revision(
-        name,
+        function,
         namespace,
         found.handler,
         DEFAULT_TIMEOUT if timeout is None else timeout,
@@ -637,8 +802,35 @@ def _function_plan(
         found.sync,
         memory,
         {**found.env, **environment},
+        revision=name,
     )
-    return FunctionPlan(key, revision, scale, found.code)
+    return RevisionPlan(name, revision, scale, code=found.code)
+
+
+def _container_plan(
+    key: Key, name: str, workload: Workload, environment: Mapping[str, str]
+) -> RevisionPlan:
+    container = workload.container
+    assert container is not None, "the workload is one of containers"
+    given = {each.name: getattr(container, each.name) for each in fields(container)}
+    probe = {each.name: getattr(container.probe, each.name) for each in fields(container.probe)}
+    for part in ("command", "args"):
+        if given[part] is not None:
+            given[part] = tuple(expanded(text, environment) for text in given[part])
+    spec = ContainerSpec(**given | {"env": environment, "probe": Probe(**probe)})
+    namespace, _, function = key.partition("/")
+    revision = Revision(
+        function,
+        namespace,
+        "",
+        workload.timeout,
+        workload.concurrency or 0,
+        sync=False,
+        memory=container.memory,
+        revision=name,
+    )
+    scale = replace(ScaleConfig(), **workload.scaling.given())
+    return RevisionPlan(name, revision, scale, container=spec)
 
 
 def _concurrency(given: int | None, sync: bool) -> int:

@@ -1,10 +1,15 @@
-"""The names of kinds: this version's own, and those of Knative and Kubernetes it does not have."""
+"""The names of kinds: this version's own, and those of others that documents may hold."""
 
 API_VERSIONS = {
     "Broker": "eventing.knative.dev/v1",
     "Trigger": "eventing.knative.dev/v1",
     "EventTransform": "eventing.knative.dev/v1alpha1",
     "Function": "functions/v1",
+    "Service": "serving.knative.dev/v1",
+    "InferenceService": "serving.kserve.io/v1beta1",
+    "TrafficPolicy": "functions/v1",
+    "VirtualService": "networking.istio.io/v1",
+    "DestinationRule": "networking.istio.io/v1",
     "KafkaSource": "sources.knative.dev/v1",
     "RedisStreamSource": "sources.knative.dev/v1alpha1",
     "PingSource": "sources.knative.dev/v1",
@@ -19,6 +24,8 @@ API_VERSIONS = {
 OLDER_API_VERSIONS = {
     "KafkaSource": ("sources.knative.dev/v1beta1",),
     "PingSource": ("sources.knative.dev/v1beta2",),
+    "VirtualService": ("networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"),
+    "DestinationRule": ("networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"),
 }
 """Those that documents may still have, and that say the same."""
 
@@ -28,11 +35,13 @@ ApiServerSource ContainerSource IntegrationSource SinkBinding
 GitHubSource GitLabSource RabbitmqSource
 IntegrationSink JobSink
 Channel InMemoryChannel KafkaChannel Parallel Sequence Subscription
-Configuration DomainMapping Revision Route Service
+Configuration DomainMapping Revision Route
 KnativeEventing KnativeServing RabbitmqBrokerConfig
 ClusterRole ClusterRoleBinding CronJob CustomResourceDefinition DaemonSet Deployment Endpoints
 Ingress Job NetworkPolicy PersistentVolume PersistentVolumeClaim Pod ReplicaSet Role RoleBinding
 ServiceAccount StatefulSet
+AuthorizationPolicy EnvoyFilter Gateway PeerAuthentication RequestAuthentication ServiceEntry
+Sidecar Telemetry WorkloadEntry WorkloadGroup
 """
 UNSUPPORTED_KINDS = frozenset(_UNSUPPORTED.split())
-"""Kinds of Knative and Kubernetes that stand in documents made for them."""
+"""Kinds of Knative, Kubernetes and Istio that stand in documents made for them."""

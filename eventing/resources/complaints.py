@@ -139,6 +139,9 @@ def _models_in(annotation: Any) -> Iterator[tuple[type[Model], Path]]:
     elif origin is tuple:
         for model, steps in _models_in(arguments[0]):
             yield model, (0, *steps)
+    elif origin is dict:
+        for model, steps in _models_in(arguments[1]):
+            yield model, ("NAME", *steps)
 
 
 def _model_at(model: type[Model], path: Path) -> type[Model] | None:

@@ -1,7 +1,7 @@
 """Where events are sent: a reference, a URI, or a path below what the reference resolves to."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -11,17 +11,20 @@ from eventing.resources.api_versions import API_VERSIONS
 from eventing.resources.fields import NonEmpty, ResourceName
 from eventing.resources.model import Fault, Model
 from eventing.resources.place import Path
+from eventing.resources.remote import CaCerts
 from eventing.resources.resource import Reference
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A destination with its namespace filled in: `reference`, `uri`, or both, and then `uri` is
-    relative to the address of what is referred to. `path` is where it stands in its resource."""
+    relative to the address of what is referred to. `path` is where it stands in its resource.
+    `ca_certs`: PEM text of CAs that are trusted beside the system's, where the address is https."""
 
     reference: Reference | None
     uri: str | None
     path: Path
+    ca_certs: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return " ".join(str(part) for part in (self.reference, self.uri) if part is not None)
@@ -66,7 +69,11 @@ class Destination(Model):
 
     ref: KReference | None = None
     uri: NonEmpty | None = Field(default=None, description="Absolute, or relative to the ref.")
-    ca_certs: str | None = Field(default=None, alias="CACerts")
+    ca_certs: CaCerts | None = Field(
+        default=None,
+        alias="CACerts",
+        description="PEM certificates of the CAs that are trusted beside the system's.",
+    )
     audience: str | None = None
 
     @model_validator(mode="after")
@@ -82,14 +89,19 @@ class Destination(Model):
         if complaint:
             yield ("uri",), complaint
 
+    def _never_https(self) -> bool:
+        if self.ref is None:
+            return not (self.uri or "").startswith("https:")
+        return self.ref.kind != "Function"
+
     def target(self, namespace: str, path: Path) -> Target:
         """It as a value, for a resource in `namespace` that holds it at `path`."""
         ref = self.ref.resolved(namespace, (*path, "ref")) if self.ref else None
-        return Target(ref, self.uri, path)
+        return Target(ref, self.uri, path, self.ca_certs)
 
     def without_effect(self, path: Path) -> Iterator[Fault]:
-        if self.ca_certs is not None:
-            yield (*path, "CACerts"), "has no effect: the system's certificates are trusted"
+        if self.ca_certs is not None and self._never_https():
+            yield (*path, "CACerts"), "has no effect: it is not reached by https"
         if self.audience is not None:
             yield (*path, "audience"), "has no effect: requests carry no OIDC token yet"
         if self.ref is not None and self.ref.address is not None:

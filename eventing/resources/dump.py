@@ -1,7 +1,7 @@
 """Resources back to YAML and JSON, in the words they were written in; secrets stay hidden."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -21,8 +21,13 @@ def to_document(resource: Resource) -> dict[str, Any]:
 
 def to_yaml(resources: Sequence[Resource]) -> str:
     """One document each."""
+    return documents_to_yaml(map(to_document, resources))
+
+
+def documents_to_yaml(documents: Iterable[dict[str, Any]]) -> str:
+    """One document each, texts of several lines as blocks."""
     return yaml.dump_all(
-        map(to_document, resources),
+        documents,
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StrictFloat, StrictInt, WithJsonSchema
 
 from eventing.resources.durations import ISO_PATTERN, parse_duration
-from eventing.resources.quantities import QUANTITY_PATTERN, parse_quantity
+from eventing.resources.quantities import QUANTITY_PATTERN, parse_cores, parse_quantity
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
@@ -67,6 +67,16 @@ LabelName = Annotated[
         "at most 63 characters",
     ),
 ]
+Dns1035Label = Annotated[
+    str,
+    matching(
+        r"[a-z](?:[a-z0-9-]*[a-z0-9])?",
+        63,
+        'is no valid name: only a-z, 0-9 and "-", a letter first and no "-" last, '
+        "at most 63 characters",
+    ),
+]
+"""What becomes a part of a host's name."""
 QualifiedName = Annotated[
     str,
     matching(
@@ -105,5 +115,17 @@ Quantity = Annotated[
         }
     ),
 ]
+Cores = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    parsed_by(parse_cores),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": QUANTITY_PATTERN}, {"type": "number"}],
+            "examples": ["500m", "1.5"],
+        }
+    ),
+]
+"""A quantity that may be a fraction of one."""
 Count = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]

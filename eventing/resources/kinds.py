@@ -9,8 +9,10 @@ from eventing.resources.api_versions import (
 )
 from eventing.resources.broker import Broker
 from eventing.resources.core import ConfigMap, Namespace, Secret
+from eventing.resources.destination_rule import DestinationRule
 from eventing.resources.event_transform import EventTransform
 from eventing.resources.function import Function
+from eventing.resources.inference_service import InferenceService
 from eventing.resources.kafka_sink import KafkaSink
 from eventing.resources.kafka_source import KafkaSource
 from eventing.resources.nearest import suggestion
@@ -18,13 +20,21 @@ from eventing.resources.ping_source import PingSource
 from eventing.resources.redis_stream_sink import RedisStreamSink
 from eventing.resources.redis_stream_source import RedisStreamSource
 from eventing.resources.resource import Resource
+from eventing.resources.service import Service
+from eventing.resources.traffic_policy import TrafficPolicy
 from eventing.resources.trigger import Trigger
+from eventing.resources.virtual_service import VirtualService
 
 KINDS: Mapping[str, type[Resource]] = {
     "Broker": Broker,
     "Trigger": Trigger,
     "EventTransform": EventTransform,
     "Function": Function,
+    "Service": Service,
+    "InferenceService": InferenceService,
+    "TrafficPolicy": TrafficPolicy,
+    "VirtualService": VirtualService,
+    "DestinationRule": DestinationRule,
     "KafkaSource": KafkaSource,
     "RedisStreamSource": RedisStreamSource,
     "PingSource": PingSource,

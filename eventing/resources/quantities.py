@@ -28,17 +28,33 @@ def parse_quantity(text: str) -> int:
     Raises ValueError, with what to write instead, for anything else: negative ones, thousandths
     (`128m`, nearly always meant as `128M`) and any beyond 63 bits too.
     """
+    number, scale = _parts(text)
+    if scale < 1:
+        raise ValueError(f'"{text}" is a fraction of one; did you mean "{number}Mi"?')
+    return -int(-_value(text, number, scale) // 1)
+
+
+def parse_cores(text: str) -> float:
+    """The quantity with its fraction, as of processors: `250m` is a quarter of a core.
+
+    Raises ValueError as `parse_quantity` does, but for thousandths.
+    """
+    return float(_value(text, *_parts(text)))
+
+
+def _parts(text: str) -> tuple[str, Fraction]:
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(_mend(text))
     number, suffix, exponent = match.groups()
-    scale = _SUFFIXES[suffix] if exponent is None else Fraction(10) ** int(exponent)
-    if scale < 1:
-        raise ValueError(f'"{text}" is a fraction of one; did you mean "{number}Mi"?')
+    return number, _SUFFIXES[suffix] if exponent is None else Fraction(10) ** int(exponent)
+
+
+def _value(text: str, number: str, scale: Fraction) -> Fraction:
     value = Fraction(number) * scale
     if value > _LARGEST:
         raise ValueError(f'"{text}" is more than a quantity can hold')
-    return -int(-value // 1)
+    return value
 
 
 def _mend(text: str) -> str:

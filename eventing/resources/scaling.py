@@ -161,11 +161,22 @@ _WITHOUT_EFFECT = tuple(
 """Annotations of Knative that change nothing here: there is one autoscaler and no activator."""
 
 _KPA = "kpa.autoscaling.knative.dev"
+_CLASS = ANNOTATION_PREFIX + "class"
+_OF_OTHER_CLASSES = tuple(ANNOTATION_PREFIX + name for name in ("metric", "target"))
+"""What means something else to another autoscaler: percent of a processor, say."""
+
+
+def _unread(annotations: dict[str, str]) -> tuple[str, ...]:
+    """Annotations that are left alone, since they are meant for another class of autoscaler."""
+    return () if annotations.get(_CLASS, _KPA) == _KPA else _OF_OTHER_CLASSES
 
 
 def annotation_faults(annotations: dict[str, str]) -> Iterator[Fault]:
     """What is wrong with the autoscaling annotations, one by one."""
+    unread = _unread(annotations)
     for annotation, text in annotations.items():
+        if annotation in unread:
+            continue
         if annotation in _KNOBS:
             try:
                 _KNOBS[annotation].read(text)
@@ -177,17 +188,22 @@ def annotation_faults(annotations: dict[str, str]) -> Iterator[Fault]:
 
 
 def annotations_without_effect(annotations: dict[str, str]) -> Iterator[Fault]:
+    unread = _unread(annotations)
     for annotation, text in annotations.items():
         if annotation in _WITHOUT_EFFECT and text != _KPA:
             yield ("metadata", "annotations", annotation), "has no effect in this version"
+        elif annotation in unread:
+            message = f'has no effect beside a "{_CLASS}" of another autoscaler'
+            yield ("metadata", "annotations", annotation), message
 
 
 def scaling(spec: ScaleSpec | None, annotations: dict[str, str]) -> Scaling:
     """The two together; both must be free of faults, and no knob be set in both."""
+    unread = _unread(annotations)
     values = {
         _KNOBS[annotation].name: _KNOBS[annotation].read(text)
         for annotation, text in annotations.items()
-        if annotation in _KNOBS
+        if annotation in _KNOBS and annotation not in unread
     }
     for knob in _KNOBS.values():
         value = getattr(spec, knob.field, None)
@@ -200,8 +216,9 @@ def scaling(spec: ScaleSpec | None, annotations: dict[str, str]) -> Scaling:
 def conflicts(spec: ScaleSpec | None, annotations: dict[str, str]) -> Iterator[Fault]:
     """Knobs set twice, and bounds that can't hold together; paths are those of a Function."""
     places: dict[str, Path] = {}
+    unread = _unread(annotations)
     for annotation in annotations:
-        if annotation not in _KNOBS:
+        if annotation not in _KNOBS or annotation in unread:
             continue
         knob = _KNOBS[annotation]
         path: Path = ("metadata", "annotations", annotation)

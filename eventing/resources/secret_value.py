@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from eventing.resources.function import KeySelector
+from eventing.resources.env import KeySelector
 from eventing.resources.model import Fault, Model
 from eventing.resources.place import Path
 from eventing.resources.resource import Reference

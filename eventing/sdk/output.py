@@ -40,7 +40,8 @@ def enter_context(event: Event) -> None:
     _in_context.set(event)
 
 
-def _current() -> Event | None:
+def current() -> Event | None:
+    """The event that whoever asks works on."""
     return _in_context.get() or _in_process
 
 
@@ -72,7 +73,7 @@ class MarkedStream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        event = _current()
+        event = current()
         with self._lock:
             partial = self._partial.pop(id(event), None)
             whole = text if partial is None else partial[1] + text
@@ -94,14 +95,14 @@ class MarkedStream(io.TextIOBase):
         if not self._partial:
             return
         with self._lock:
-            partial = self._partial.pop(id(_current()), None)
+            partial = self._partial.pop(id(current()), None)
             if partial is not None:
                 self._send("INFO", [partial[1]], partial[0])
 
     def record(self, level: str, text: str) -> None:
         """Send `text` as a log record's lines."""
         with self._lock:
-            self._send(level, text.split("\n"), _current())
+            self._send(level, text.split("\n"), current())
 
     def _send(self, level: str, lines: list[str], event: Event | None) -> None:
         mark = f"{MARK}{level}{FIELD}{FIELD}{FIELD}"

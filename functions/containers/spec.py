@@ -16,7 +16,8 @@ class Probe:
 
     kind: "tcp" = the port accepts, "http" = GET `path` answers 200 to 399, "exec" = `command` exits
     with 0 inside the container. port: 0 = the container's own. headers: sent with "http".
-    period, timeout, initial_delay: seconds. success, failure: how often in a row.
+    period, timeout, initial_delay: seconds. success: how often in a row. failure: after how many in
+    a row the log says why it isn't ready yet.
     """
 
     kind: Literal["tcp", "http", "exec"] = "tcp"
@@ -40,6 +41,7 @@ class ContainerSpec:
     K_CONFIGURATION, which the launcher sets. port: on which it listens for HTTP. http2: it speaks
     HTTP/2 without TLS (port name h2c). path: to which events are posted. memory: bytes, cpu: cores;
     None = no limit. read_only: root file system. grace: seconds between SIGTERM and SIGKILL.
+    ready_timeout: seconds from its start until it has to be ready; pulling comes before.
     """
 
     image: str
@@ -58,3 +60,4 @@ class ContainerSpec:
     probe: Probe = field(default_factory=Probe)
     at_rest: AtRest = "stop"
     grace: float = 30.0
+    ready_timeout: float = 60.0

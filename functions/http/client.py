@@ -1,8 +1,10 @@
-"""A lean HTTP/1.1 client for subscribers: kept-alive connections, one callback a request.
+"""A lean HTTP client for subscribers: kept connections, one callback a request. HTTP/1.1, and
+HTTP/2 where the server offers it with TLS or the address asks for it.
 
 No task, future or timer is made a request; `benchmarks/http_clients.py` has the figures that led
 here. What it promises: `done` is called exactly once, whatever the server does; a request is sent
-again by itself only where nothing of it had been sent; memory and connections are bounded.
+again by itself only where nothing of it had been sent, or the server says that it did not look at
+it; memory and connections are bounded.
 """
 
 from functions.http.address import Address
@@ -26,27 +28,31 @@ class HttpClient:
         self._pools: dict[str, Pool] = {}
         self._closed = False
 
-    def send(self, request: Request, done: Done) -> None:
+    def send(self, request: Request, done: Done) -> Exchange:
         """Send `request`; call `done` with its answer, exactly once, on the running event loop.
 
-        Never raises and never blocks. `done` may be called before this returns.
+        Never raises and never blocks. `done` may be called before this returns. What is returned
+        can be cancelled.
         """
         # With as many line ends as headers, no value can have brought one of its own.
         lines = b"".join([b"%b: %b\r\n" % header for header in request.headers])
+        address = request.address
+        length = b"content-length: %d\r\n\r\n" % len(request.body)
+        exchange = Exchange(address.head + lines + length, request, done)
         count = len(request.headers)
         if lines.count(b"\r") != count or lines.count(b"\n") != count:
-            done(Answer(0, reason="a header of the request holds a line break; it was not sent"))
-            return
+            reason = "a header of the request holds a line break; it was not sent"
+            exchange.end(Answer(0, reason=reason))
+            return exchange
         if self._closed:
-            done(Answer(0, reason="the HTTP client is closed"))
-            return
-        address = request.address
+            exchange.end(Answer(0, reason="the HTTP client is closed"))
+            return exchange
         pool = self._pools.get(address.key)
         if pool is None:
             pool = Pool(address, self._limits, self._forget)
             self._pools[address.key] = pool
-        length = b"content-length: %d\r\n\r\n" % len(request.body)
-        pool.send(Exchange(address.head + lines + length, request.body, request.timeout, done))
+        pool.send(exchange)
+        return exchange
 
     def connections(self, address: Address) -> int:
         """Connections open to an address, idle ones included."""

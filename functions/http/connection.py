@@ -1,11 +1,12 @@
-"""One connection of the HTTP client: requests written, answers taken, deadlines kept."""
+"""One HTTP/1.1 connection of the client: requests written, answers taken, deadlines kept."""
 
 import asyncio
 import select
 from typing import Protocol, cast
 
 from functions.http.answer import AnswerReader, NoAnswer
-from functions.http.exchange import Answer, Exchange, Limits
+from functions.http.connect import why_ended
+from functions.http.exchange import CANCELLED, Answer, Exchange, Limits
 
 SLICE = 256 << 10
 """Bytes of a body handed to the transport at a time, the next once it has drained."""
@@ -29,6 +30,8 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, owner: Owner, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self.ended: str | None = None
+        """Once it has ended, what is known of why, for the end of a sentence."""
         self._owner = owner
         self._loop = loop
         self._reader = AnswerReader(limits)
@@ -53,7 +56,8 @@ class Connection(asyncio.Protocol):
     def begin(self, exchange: Exchange) -> bool:
         """Write the request; False: the connection has ended and nothing of it was sent."""
         transport = cast(asyncio.Transport, self._transport)
-        body = exchange.body
+        request = exchange.request
+        body = request.body
         if len(body) <= SLICE:
             transport.write(exchange.head + body)
         else:
@@ -63,7 +67,8 @@ class Connection(asyncio.Protocol):
             self._unsent = None
             return False
         self._exchange = exchange
-        self.end_at(self._loop.time() + exchange.timeout)
+        exchange.carrier = self
+        self.end_at(self._loop.time() + request.timeout)
         if self._unsent is not None:
             self._write_on()
         return True
@@ -80,12 +85,12 @@ class Connection(asyncio.Protocol):
 
     def cut(self, reason: str) -> None:
         """End it at once, and the request on it, if any, for that reason."""
-        exchange, self._exchange = self._exchange, None
-        self._reader.answer = self._unsent = None
-        if self._transport is not None:
-            self._transport.abort()
-        if exchange is not None:
-            exchange.end(Answer(0, reason=reason))
+        self._abort(Answer(0, reason=reason))
+
+    def give_up(self, exchange: Exchange) -> None:
+        """HTTP/1.1 has no other way to take a request back than to end the connection."""
+        if exchange is self._exchange:
+            self._abort(CANCELLED)
 
     # What the transport tells it.
 
@@ -96,8 +101,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self.ended = why_ended(error)
         self._owner.lost(self)
-        self.cut(self._why_no_answer(f": {error}" if error else ""))
+        self.cut(self._why_no_answer(self.ended))
         self._reader.close()
 
     def eof_received(self) -> bool:
@@ -129,6 +135,14 @@ class Connection(asyncio.Protocol):
             self._finish()
 
     # What follows.
+
+    def _abort(self, answer: Answer) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._reader.answer = self._unsent = None
+        if self._transport is not None:
+            self._transport.abort()
+        if exchange is not None:
+            exchange.end(answer)
 
     def _finish(self) -> None:
         """Hand over the answer, and the connection to the next.
@@ -170,7 +184,7 @@ class Connection(asyncio.Protocol):
         elif self._reader.answer is not None:
             self.cut(self._why_no_answer(""))
         else:
-            self.cut(f"no answer within {self._exchange.timeout:g} s")
+            self.cut(f"no answer within {self._exchange.request.timeout:g} s")
 
     def _why_no_answer(self, error: str) -> str:
         if self._reader.answer is not None:

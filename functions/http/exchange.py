@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from eventing.http_encoding import Headers
 from functions.http.address import Address
@@ -37,13 +38,15 @@ class Answer:
 
 
 Done = Callable[[Answer], None]
+CANCELLED = Answer(0, reason="cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one address may take of this process.
 
-    connections: open at once; requests above wait in order, at most `waiting` of them.
+    connections: open at once, and over HTTP/2 the requests under way at once; those above wait in
+    order, at most `waiting` of them.
     idle: seconds an unused connection is kept: below the 5 s after which uvicorn and Node.js
     close theirs, so that the two ends seldom meet in closing and using the same one.
     connect: seconds for name, TCP and TLS together, and never more than the request's timeout.
@@ -58,18 +61,36 @@ class Limits:
     body: int = 16 << 20
 
 
+class Carrier(Protocol):
+    """Who has a request: the pool in which it waits, or the connection it is on."""
+
+    def give_up(self, exchange: "Exchange") -> None:
+        """End it as cancelled, if it is there still."""
+
+
 class Exchange:
-    """A request on its way: the bytes to write and whom to tell."""
+    """A request on its way: what to write and whom to tell."""
 
-    __slots__ = ("body", "done", "head", "timeout")
+    __slots__ = ("carrier", "deadline", "done", "head", "request", "sendings")
 
-    def __init__(self, head: bytes, body: bytes, timeout: float, done: Done) -> None:
+    def __init__(self, head: bytes, request: Request, done: Done) -> None:
         self.head = head
-        self.body = body
-        self.timeout = timeout
+        """All that goes before the body over HTTP/1.1."""
+        self.request = request
         self.done = done
+        self.carrier: Carrier | None = None
+        # Kept by HTTP/2 alone, where a request may be sent several times.
+        self.sendings = 0
+        self.deadline = 0.0
+
+    def cancel(self) -> None:
+        """Give the request up: `done` is called with status 0 and the reason "cancelled", unless
+        it was called before. What the server has of it by now, it may act on."""
+        if self.carrier is not None:
+            self.carrier.give_up(self)
 
     def end(self, answer: Answer) -> None:
+        self.carrier = None
         try:
             self.done(answer)
         except Exception as error:

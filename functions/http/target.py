@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from math import inf
 from typing import Literal
 
 from eventing.errors import InvalidEvent
@@ -40,7 +41,7 @@ class HttpTarget:
     """Sends each call's event to `address` and reads the subscriber's answer.
 
     format: "json" sends structured events, "binary" and None binary ones. timeout: seconds to the
-    whole answer, for calls that name none.
+    whole answer, for calls that name none; most: for any call, whatever it names.
 
     - Events in a 200 are replies: one, in binary or structured mode, or several as a batch.
       They pass on as they came.
@@ -60,11 +61,13 @@ class HttpTarget:
         client: HttpClient,
         format: Literal["binary", "json"] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        most: float = inf,
     ) -> None:
         self.address = address
         self._client = client
         self._encode = encode_http_structured if format == "json" else encode_http_binary
         self._timeout = timeout
+        self._most = most
 
     def submit(self, call: Call, done: Callable[[Response], None]) -> None:
         event = call.event
@@ -77,7 +80,7 @@ class HttpTarget:
         headers += trace_headers(event.attributes)
         headers.append((b"prefer", b"reply"))
         timeout = self._timeout if call.timeout is None else call.timeout
-        request = Request(self.address, headers, body, timeout)
+        request = Request(self.address, headers, body, min(timeout, self._most))
         self._client.send(request, lambda answer: done(read_answer(answer, time.time())))
 
 

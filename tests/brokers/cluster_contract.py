@@ -167,6 +167,46 @@ class LoneContract:
             await lease.close()
 
     @awaited
+    async def test_a_table_holds_what_was_stored_last_under_each_key(
+        self, harness: Harness
+    ) -> None:
+        table = new_name("table")
+        async with joined(harness) as cluster:
+            assert await cluster.documents(table) == {}
+            first = {"a/b": {"name": "Überall", "shares": [1, 2.5, None]}, "ä key": {}}
+            await cluster.store(table, first)
+            assert await cluster.documents(table) == first
+            await cluster.store(table, {"a/b": {"version": 2}, "third": {"is": "new"}})
+            await cluster.store(table, {"ä key": None, "never there": None})
+            assert await cluster.documents(table) == {
+                "a/b": {"version": 2},
+                "third": {"is": "new"},
+            }
+
+    @awaited
+    async def test_a_table_that_nobody_has_changed_is_the_same_object(
+        self, harness: Harness
+    ) -> None:
+        table, other = new_name("table"), new_name("table")
+        async with joined(harness) as cluster:
+            empty = await cluster.documents(table)
+            assert await cluster.documents(table) is empty
+            await cluster.store(table, {})
+            assert await cluster.documents(table) is empty
+            await cluster.store(table, {"key": {"version": 1}})
+            before = await cluster.documents(table)
+            await cluster.store(other, {"key": {"version": 2}})
+            assert await cluster.documents(table) is before == {"key": {"version": 1}}
+
+    @awaited
+    async def test_a_large_table_is_read_whole(self, harness: Harness) -> None:
+        table = new_name("table")
+        async with joined(harness) as cluster:
+            documents = {f"key-{number}": {"text": "x" * 2000} for number in range(1000)}
+            await cluster.store(table, documents)
+            assert await cluster.documents(table) == documents
+
+    @awaited
     async def test_closing_twice_does_nothing(self, harness: Harness) -> None:
         async with joined(harness) as cluster:
             lease = cluster.lease(new_name("lease"))
@@ -208,6 +248,41 @@ class ClusterContract(LoneContract):
                 await leaving.announce({})
                 await seen(staying, node)
             assert node not in await names(staying)
+
+    @awaited
+    async def test_what_one_node_stores_the_others_see_at_once(self, harness: Harness) -> None:
+        table = new_name("table")
+        async with joined(harness) as one, joined(harness) as another:
+            assert await another.documents(table) == {}
+            await one.store(table, {"key": {"by": "one"}, "other": {}})
+            assert await another.documents(table) == {"key": {"by": "one"}, "other": {}}
+            await another.store(table, {"key": {"by": "another"}, "other": None})
+            assert await one.documents(table) == {"key": {"by": "another"}}
+
+    @awaited
+    async def test_a_table_outlives_the_nodes_that_stored_it(self, harness: Harness) -> None:
+        table = new_name("table")
+        async with joined(harness) as leaving:
+            await leaving.store(table, {"kept": {"version": 1}, "removed": {}})
+            await leaving.store(table, {"removed": None})
+        async with joined(harness) as later:
+            assert await later.documents(table) == {"kept": {"version": 1}}
+
+    @awaited
+    async def test_many_nodes_may_store_at_once(self, harness: Harness) -> None:
+        table = new_name("table")
+        async with contextlib.AsyncExitStack() as stack:
+            clusters = [await stack.enter_async_context(joined(harness)) for _ in range(3)]
+            await asyncio.gather(
+                *(
+                    cluster.store(table, {f"{index}-{number}": {}, "of all": {"by": index}})
+                    for index, cluster in enumerate(clusters)
+                    for number in range(20)
+                )
+            )
+            seen = [await cluster.documents(table) for cluster in clusters]
+            assert seen[0] == seen[1] == seen[2]
+            assert len(seen[0]) == 61
 
     @awaited
     async def test_of_two_nodes_one_holds_a_lease_and_hands_it_on(self, harness: Harness) -> None:

@@ -56,6 +56,26 @@ async def test_an_announcement_that_is_none_is_passed_over(kafka: str) -> None:
         assert found.isdisjoint(names)
 
 
+@awaited
+async def test_a_record_that_is_no_document_of_a_table_is_passed_over(kafka: str) -> None:
+    table = new_name("table")
+    async with member(kafka) as cluster:
+        await cluster.store(table, {"key": {"version": 1}})
+        write(kafka, "eventing-tables", [(f"{table}/none".encode(), [], b"{no json")])
+        write(kafka, "eventing-tables", [(f"{table}/list".encode(), [], b"[1]")])
+        write(kafka, "eventing-tables", [(b"no-table", [], b"{}"), (b"\xff/key", [], b"{}")])
+        assert await cluster.documents(table) == {"key": {"version": 1}}
+
+
+@awaited
+async def test_a_document_that_no_record_can_hold_is_an_error_that_names_it(kafka: str) -> None:
+    table = new_name("table")
+    async with member(kafka) as cluster:
+        with pytest.raises(StorageError, match=f"document '{table}/large'"):
+            await cluster.store(table, {"large": {"text": "x" * 2_000_000}, "small": {}})
+        assert await cluster.documents(table) == {"small": {}}
+
+
 def test_a_group_is_named_after_its_lease() -> None:
     assert lease_group("default-cron.1_x") == "eventing-lease-default-cron.1_x"
 
@@ -96,6 +116,10 @@ def test_without_the_next_generation_protocol_and_when_kafka_goes(start_kafka: S
             server.kill()
             with pytest.raises(StorageError, match="can't be reached"):
                 await one.members()
+            with pytest.raises(StorageError):
+                await one.documents("table")
+            with pytest.raises(StorageError):
+                await one.store("table", {"key": {}})
             await closed_in_time(one)
 
     test()

@@ -188,7 +188,7 @@ def models(annotation: object) -> Iterator[type[BaseModel]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_of_yaml_has_every_kind_and_field(kind: str) -> None:
-    text = page("docs/yaml.md")
+    text = page("docs/yaml.md") + page("docs/traffic.md")
     words = set(re.findall(r"\w+", text))
     assert kind in words
     missing = set(fields(KINDS[kind], (KINDS[kind],))) - words

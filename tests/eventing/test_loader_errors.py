@@ -144,12 +144,11 @@ def test_the_items_of_a_list_are_resources_with_places_of_their_own() -> None:
 
 
 def test_what_has_no_effect_is_a_warning() -> None:
-    text = TRIGGER.replace('9000/"', '9000/", audience: me, CACerts: x')
+    text = TRIGGER.replace('9000/"', '9000/", audience: me')
     loaded = load_text(text, "f.yaml")
     assert len(loaded.resources) == 1
     assert [str(warning) for warning in loaded.warnings] == [
         "f.yaml:7:47: audience has no effect: requests carry no OIDC token yet",
-        "f.yaml:7:61: CACerts has no effect: the system's certificates are trusted",
     ]
 
 

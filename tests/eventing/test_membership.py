@@ -336,7 +336,9 @@ def test_a_broker_that_does_not_count_in_time_holds_no_announcement_up(
         return BrokerStats(9, 9, 0, {"default/t": SubscriptionStats(7, 2, 0, 0, 4)})
 
     brokers = {"default/default": Counted(stats), "default/other": Counted(stats)}
-    runtime: Any = SimpleNamespace(brokers=brokers, triggers={"default/t": None}, pools={})
+    runtime: Any = SimpleNamespace(
+        brokers=brokers, triggers={"default/t": None}, functions=SimpleNamespace(workers=0)
+    )
 
     async def main() -> None:
         nonlocal silent, away

@@ -1,8 +1,19 @@
 """The Function: what runs, within which bounds, with which environment and scale."""
 
+import json
+
 import pytest
 
-from eventing.resources import Function, Reference, Scaling, load_text
+from eventing.resources import (
+    Container,
+    Function,
+    Probe,
+    Reference,
+    RolloutPlan,
+    Scaling,
+    TrafficTarget,
+    load_text,
+)
 
 FUNCTION = """\
 apiVersion: functions/v1
@@ -50,10 +61,11 @@ def test_memory_may_be_a_plain_number() -> None:
 @pytest.mark.parametrize(
     ("rest", "complaint"),
     [
-        ("  timeout: PT1S\n", 'spec: needs a "handler" ("module:name") or a "uri"'),
+        ("  timeout: PT1S\n", 'spec: needs a "handler" ("module:name"), an "image" or a "uri"'),
         ("  handler: app\n", 'spec.handler: "app" is not "module:name", as in "app:thumbnail"'),
         ("  handler: a-b:c\n", 'spec.handler: "a-b:c" is not "module:name"'),
-        ("  image: r/i:1\n", "spec.image: containers are not supported by this version"),
+        ("  image: r/I:1\n", 'spec.image: "r/I:1" is no name of an image such as'),
+        ("  handler: a:b\n  image: r/i:1\n", 'spec.image: stands beside "handler"; keep one'),
         ("  handler: a:b\n  uri: 'http://a'\n", 'spec.uri: stands beside "handler"; keep one'),
         ("  uri: a\n", 'spec.uri: "a" is no absolute URI'),
         ("  handler: a:b\n  timeout: PT0S\n", 'spec.timeout: "PT0S" has to be more than zero'),
@@ -176,3 +188,139 @@ def test_settings_of_a_function_that_runs_elsewhere_have_no_effect() -> None:
         "scale has no effect on a function that runs elsewhere (uri)",
         "env has no effect on a function that runs elsewhere (uri)",
     ]
+
+
+def container(rest: str = "", image: str = "registry.example/thumbnail:1") -> Container:
+    loaded = load_text(document(f"  image: {image}\n" + rest), "f.yaml")
+    assert loaded.errors == []
+    (resource,) = loaded.resources
+    assert isinstance(resource, Function)
+    assert resource.handler is None
+    assert resource.container is not None
+    return resource.container
+
+
+def test_an_image_runs_as_a_container() -> None:
+    assert container() == Container(image="registry.example/thumbnail:1", grace=30.0)
+    assert container(image="thumbnail").pull == "Always"
+    assert function().container is None
+
+
+def test_all_of_a_container_may_be_said() -> None:
+    assert container("""\
+  imagePullPolicy: Never
+  command: [/bin/thumbnail]
+  args: [--fast]
+  workingDir: /srv
+  port: 9000
+  http2: true
+  path: /events
+  resources: {memory: 256Mi, cpu: 500m}
+  timeout: PT10S
+  readinessProbe: {httpGet: {path: /ready}}
+  scaleToZero: pause
+  securityContext: {runAsUser: 1000, readOnlyRootFilesystem: true}
+""") == Container(
+        image="registry.example/thumbnail:1",
+        pull="Never",
+        command=("/bin/thumbnail",),
+        args=("--fast",),
+        port=9000,
+        http2=True,
+        path="/events",
+        memory=256 << 20,
+        cpu=0.5,
+        working_dir="/srv",
+        user="1000",
+        read_only=True,
+        probe=Probe("http", "/ready"),
+        at_rest="pause",
+        grace=10.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rest", "complaint"),
+    [
+        ("  port: 0\n", "spec.port: has to be at least 1"),
+        ("  path: events\n", 'spec.path: "events" is no path: it begins with "/"'),
+        ("  pullPolicy: Always\n", 'unknown field "pullPolicy" in spec; did you mean "imagePullP'),
+        ("  scaleToZero: freeze\n", 'spec.scaleToZero: has to be "stop" or "pause"'),
+        ("  resources: {cpu: much}\n", 'spec.resources.cpu: "much" is no quantity'),
+        ("  env: [{name: PORT}]\n", 'spec.env[0].name: "PORT" is set by the runtime'),
+        (
+            "  readinessProbe: {httpGet: {port: web}}\n",
+            'spec.readinessProbe.httpGet.port: "web" is not the name of the container\'s port',
+        ),
+    ],
+)
+def test_a_mistaken_container_is_told(rest: str, complaint: str) -> None:
+    (message,) = complaints("  image: r/i:1\n" + rest)
+    assert message.startswith(complaint)
+
+
+def test_settings_of_containers_have_no_effect_on_a_process() -> None:
+    rest = "  handler: a:b\n  port: 80\n  scaleToZero: stop\n  resources: {cpu: 1, memory: 1Gi}\n"
+    assert sorted(warning.message for warning in load_text(document(rest)).warnings) == [
+        "cpu has no effect on a function that runs as a process (handler)",
+        "port has no effect on a function that runs as a process (handler)",
+        "scaleToZero has no effect on a function that runs as a process (handler)",
+    ]
+
+
+def test_whole_config_maps_and_secrets_may_be_its_environment() -> None:
+    found = function("  envFrom: [{prefix: A_, configMapRef: {name: c}}, {secretRef: {name: s}}]\n")
+    assert found.env_from == (
+        ("A_", Reference("v1", "ConfigMap", "shop", "c", ("spec", "envFrom", 0, "configMapRef"))),
+        ("", Reference("v1", "Secret", "shop", "s", ("spec", "envFrom", 1, "secretRef"))),
+    )
+    assert len(list(found.references())) == 2
+
+
+def test_its_traffic_and_its_rollout_are_fields() -> None:
+    found = function("""\
+  traffic: [{revisionName: f-00001, percent: 90, tag: old}, {latestRevision: true, percent: 10}]
+  rollout: {steps: [50, 100], interval: PT30S, minErrors: 2, latencyFactor: 3}
+""")
+    assert found.traffic == (
+        TrafficTarget(90, revision="f-00001", tag="old"),
+        TrafficTarget(10, latest=True),
+    )
+    assert found.rollout == RolloutPlan(
+        steps=(50, 100), interval=30.0, min_errors=2, latency_factor=3.0
+    )
+    assert function("  rollout: {}\n").rollout == RolloutPlan()
+    assert function().rollout is None
+
+
+def test_its_template_is_all_that_makes_a_revision() -> None:
+    plain = function()
+    assert plain.template == {"spec": {"handler": "app:main"}}
+    assert function("  rollout: {}\n  traffic: [{percent: 100}]\n").template == plain.template
+    assert function(annotations="{example.org/team: blue}").template == plain.template
+    scaled = function(annotations="{autoscaling.knative.dev/max-scale: '4'}")
+    assert scaled.template != plain.template
+    assert function("  timeout: PT1S\n").template != plain.template
+
+
+@pytest.mark.parametrize(
+    ("rest", "annotations"),
+    [
+        ("", ""),
+        ("  timeout: PT5S\n  env: [{name: A, value: b}]\n  rollout: {minEvents: 1}\n", ""),
+        ("", "{autoscaling.knative.dev/max-scale: '4', example.org/team: red}"),
+    ],
+)
+def test_an_old_revision_is_made_of_its_template(rest: str, annotations: str) -> None:
+    old = function(rest, annotations)
+    new = function(
+        "  concurrency: 7\n  traffic: [{percent: 100}]\n",
+        "{autoscaling.knative.dev/min-scale: '1', example.org/team: blue}",
+    )
+    again = new.with_template(json.loads(json.dumps(old.template)))
+    assert again.template == old.template
+    for name in ("handler", "timeout", "concurrency", "scaling", "env"):
+        assert getattr(again, name) == getattr(old, name)
+    assert (again.traffic, again.rollout) == (new.traffic, None)
+    assert again.metadata.annotation("example.org/team") == "blue"
+    assert new.with_template(new.template) == new

@@ -118,7 +118,7 @@ def test_the_broker_is_named_or_referred_to_not_both() -> None:
         ("{uri: 'ftp://a'}", 'spec.subscriber.uri: "ftp://a": only http and https'),
         ("{uri: 'http://a:b'}", 'spec.subscriber.uri: "http://a:b" is no URI'),
         ("{uri: 'http://a/b c'}", 'spec.subscriber.uri: "http://a/b c" is no URI: white space'),
-        ("{ref: {kind: Service, name: s}}", "spec.subscriber.ref: a reference to a Service needs"),
+        ("{ref: {kind: Channel, name: s}}", "spec.subscriber.ref: a reference to a Channel needs"),
         ("{ref: {kind: Function}}", '"name" is missing in spec.subscriber.ref'),
         (
             "{ref: {kind: Function, name: f}, uri: 'http://a'}",

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 
 from eventing.node.checks import check
-from eventing.node.wiring import Code, Destination, Discovered, resolve
+from eventing.node.wiring import Code, Destination, Discovered, RevisionPlan, Wiring, resolve
 from eventing.resources import Identity, load_text
 
 CODE = Code(Path("/project"), 1)
@@ -35,6 +35,11 @@ def trigger(name: str = "t", **spec: str) -> str:
     return "\n".join(lines) + "\n---\n"
 
 
+def only_revision(wiring: Wiring, key: str) -> RevisionPlan:
+    (plan,) = wiring.functions[key].revisions.values()
+    return plan
+
+
 def condition(wiring, kind: str, name: str):
     return wiring.conditions[Identity(kind, "default", name)]
 
@@ -59,7 +64,7 @@ def test_yaml_overrides_the_decorator_and_leaves_the_rest():
         """,
         found(timeout=60.0, concurrency=3, scale=(2, 4), memory=1 << 28),
     )
-    plan = wiring.functions["default/thumbnail"]
+    plan = only_revision(wiring, "default/thumbnail")
     assert (plan.revision.timeout, plan.revision.concurrency) == (5.0, 3)
     assert (plan.revision.memory, plan.scale.min, plan.scale.max) == (1 << 28, 0, 4)
 
@@ -80,8 +85,8 @@ def test_a_handler_that_yaml_gives_another_name_has_that_name_only():
 def test_an_async_handler_serves_many_calls_unless_told_otherwise():
     asynchronous = Discovered("a", "default", "app:a", CODE, False, "/project/app.py", 1)
     wiring = wired("", found("s"), asynchronous)
-    assert wiring.functions["default/s"].revision.concurrency == 1
-    assert wiring.functions["default/a"].revision.concurrency == 0
+    assert only_revision(wiring, "default/s").revision.concurrency == 1
+    assert only_revision(wiring, "default/a").revision.concurrency == 0
 
 
 @pytest.mark.parametrize(
@@ -96,8 +101,8 @@ def test_an_async_handler_serves_many_calls_unless_told_otherwise():
         (
             trigger(subscriber="{ref: {apiVersion: v1, kind: Service, name: web}}"),
             "SubscriberNotResolved",
-            "Service/default/web can't be reached: events go to a Function, a Broker, an "
-            "EventTransform, a KafkaSink, a RedisStreamSink or a uri",
+            "Service/default/web of apiVersion v1 is one of Kubernetes itself, and there are none "
+            "here; Knative's have apiVersion serving.knative.dev/v1",
         ),
         (
             trigger(delivery="{deadLetterSink: {ref: {kind: Function, name: nobody}}}"),
@@ -197,7 +202,7 @@ def test_a_functions_environment_is_filled_from_secrets_and_config_maps():
     stringData: {token: s3cret}
     """
     wiring = wired(dedent(FUNCTION_WITH_SECRET) + dedent(secret), found())
-    revision = wiring.functions["default/thumbnail"].revision
+    revision = only_revision(wiring, "default/thumbnail").revision
     assert revision.env == {"PLAIN": "text", "TOKEN": "s3cret"}
 
 
@@ -283,7 +288,7 @@ def test_a_function_runs_the_code_of_the_project_its_file_lies_in():
     one = load_text(dedent(text.format(name="one")), "/a/w.yaml").resources
     two = load_text(dedent(text.format(name="two")), "/b/w.yaml").resources
     wiring = resolve([*one, *two], [in_project("/a"), in_project("/b")])
-    projects = {key: plan.code.project for key, plan in wiring.functions.items()}
+    projects = {key: only_revision(wiring, key).code.project for key in wiring.functions}
     assert projects == {"default/one": Path("/a"), "default/two": Path("/b")}
 
 

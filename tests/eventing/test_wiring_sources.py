@@ -200,8 +200,8 @@ TO_DEFAULT = "{ref: {kind: Broker, name: default}}"
             [PING_SOURCE.replace(TO_DEFAULT, "{ref: {apiVersion: v1, kind: Service, name: x}}")],
             "SinkNotResolved",
             "f.yaml:8",
-            "Service/default/x can't be reached: events go to a Function, a Broker, an "
-            "EventTransform, a KafkaSink, a RedisStreamSink or a uri",
+            "Service/default/x of apiVersion v1 is one of Kubernetes itself, and there are none "
+            "here; Knative's have apiVersion serving.knative.dev/v1",
         ),
         (
             [KAFKA_SOURCE + f"  delivery: {{deadLetterSink: {TO_NOBODY}}}\n"],

@@ -478,6 +478,108 @@ def test_a_long_deadline_holds_on_a_connection_used_with_a_short_one(
     run(main())
 
 
+# Cancelled requests
+
+
+def test_a_cancelled_request_is_told_at_once_and_its_connection_ends(
+    run: Run, subscriber: Subscriber
+) -> None:
+    async def main() -> None:
+        client = HttpClient()
+        answers: list[Answer] = []
+        address = Address.parse(subscriber.url("/wait"))
+        exchange = client.send(Request(address, (), b"", 30), answers.append)
+        await until(lambda: subscriber.in_flight == 1)
+        exchange.cancel()
+        assert answers == [Answer(0, reason="cancelled")]
+        exchange.cancel()
+        await until(lambda: client.connections(address) == 0)
+        subscriber.released.set()
+        assert (await begin(client, subscriber.url("/wait"))).status == 202
+        assert len(answers) == 1
+        await client.close()
+
+    run(main())
+
+
+def test_a_request_cancelled_while_it_waits_is_never_sent(run: Run, subscriber: Subscriber) -> None:
+    async def main() -> None:
+        client = HttpClient(Limits(connections=1))
+        first = begin(client, subscriber.url("/wait"))
+        await until(lambda: subscriber.in_flight == 1)
+        answers: list[Answer] = []
+        address = Address.parse(subscriber.url("/wait"))
+        exchange = client.send(Request(address, (), b"cancelled", 30), answers.append)
+        exchange.cancel()
+        assert answers == [Answer(0, reason="cancelled")]
+        subscriber.released.set()
+        assert (await first).status == 202
+        await client.close()
+        assert len(answers) == 1
+
+    run(main())
+    assert [request["body"] for request in subscriber.requests] == [b""]
+
+
+def test_a_request_cancelled_while_it_connects_leaves_nothing(run: Run, hanging_port: int) -> None:
+    async def main() -> None:
+        sockets = open_sockets()
+        client = HttpClient()
+        answers: list[Answer] = []
+        address = Address.parse(f"http://127.0.0.1:{hanging_port}/")
+        client.send(Request(address, (), b"", 30), answers.append).cancel()
+        assert answers == [Answer(0, reason="cancelled")]
+        await client.close()
+        await until(lambda: open_sockets() <= sockets)
+        assert len(answers) == 1
+
+    run(main())
+
+
+def test_to_cancel_an_answered_request_changes_nothing(run: Run, subscriber: Subscriber) -> None:
+    async def main() -> None:
+        client = HttpClient()
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        address = Address.parse(subscriber.url())
+        exchange = client.send(Request(address, (), b"", 30), answered.set_result)
+        assert (await answered).status == 202
+        exchange.cancel()
+        assert client.connections(address) == 1
+        # Nor where the connection carries another's by now.
+        other = begin(client, subscriber.url("/"))
+        exchange.cancel()
+        assert (await other).status == 202
+        await client.close()
+        client.send(Request(address, (), b"", 30), lambda answer: None).cancel()
+
+    run(main())
+
+
+def test_a_request_may_be_cancelled_by_its_own_answer_or_by_anothers(
+    run: Run, subscriber: Subscriber
+) -> None:
+    async def main() -> None:
+        client = HttpClient(Limits(connections=1))
+        address = Address.parse(subscriber.url())
+        told: list[tuple[int, str]] = []
+        exchanges = []
+
+        def done(answer: Answer) -> None:
+            told.append((answer.status, answer.reason))
+            for exchange in exchanges:
+                exchange.cancel()
+
+        for _ in range(3):
+            exchanges.append(client.send(Request(address, (), b"", 30), done))
+        await until(lambda: len(told) == 3)
+        assert told[0] == (202, "")
+        assert (0, "cancelled") in told
+        await client.close()
+        assert len(told) == 3
+
+    run(main())
+
+
 # The end
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from functions.http.address import Address
 from functions.http.client import HttpClient
-from functions.http.connect import connect
+from functions.http.connect import Choose, connect
 from functions.http.exchange import KEPT, Answer, Limits, Request
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -501,9 +501,9 @@ def test_who_comes_while_others_wait_makes_one_attempt_more_and_not_one_for_each
 ) -> None:
     attempts = []
 
-    async def counted(address: Address, protocol: Callable[[], asyncio.Protocol]) -> None:
+    async def counted(address: Address, choose: Choose) -> None:
         attempts.append(address)
-        await connect(address, protocol)
+        await connect(address, choose)
 
     monkeypatch.setattr("functions.http.pool.connect", counted)
 

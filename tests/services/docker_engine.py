@@ -13,7 +13,8 @@ _PULL_SECONDS = 180
 
 
 @cache
-def _engine_answers() -> bool:
+def engine_answers() -> bool:
+    """Whether a Docker engine is to be had where DOCKER_HOST or the well-known socket says."""
     try:
         import docker
 
@@ -56,7 +57,7 @@ def container(
     """The host:port at which `port` of a container of that image is reached, once it `serves`.
     `environment` is told that address, since some servers have to know it. Raises
     ServerUnavailable where there is no engine or no image."""
-    if not _engine_answers() or not _has_image(image):
+    if not engine_answers() or not _has_image(image):
         raise ServerUnavailable(f"there is no Docker engine here that has or can pull {image}")
     from testcontainers.core.container import DockerContainer
 

@@ -23,6 +23,8 @@ INSTALL = {
     "def test_it(start_kafka): start_kafka()\n": "apt install default-jre-headless",
     "def test_it(redis_url): pass\n": "apt install redis-server",
     "def test_it(start_redis): start_redis()\n": "apt install redis-server",
+    "def test_it(container_engine): pass\n": "apt install podman",
+    "def test_it(start_container_engine): start_container_engine()\n": "apt install podman",
 }
 """A test, and what is to be installed for it."""
 

@@ -15,6 +15,7 @@ STYLES = {
     "dead": "bold red",
     "accepted": "cyan",
 }
+ROLLOUT_STYLES = {"complete": "green", "rolled back": "red", "rolling": "yellow"}
 LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 """Of log lines; those that are missing have none."""
 

@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from eventing.node.cli import terminal
+from eventing.node.cli.activity_lines import ROLLOUT_STYLES
 from eventing.node.cli.manifests import manifest
-from eventing.node.cli.moments import took
+from eventing.node.cli.moments import moment, took
 from eventing.node.cli.names import short
 from eventing.node.cli.node_client import NodeClient
 from eventing.node.cli.places import near
@@ -14,6 +15,7 @@ from eventing.node.cli.resource_choice import find_one, with_resource
 from eventing.node.cli.resource_tables import size
 from eventing.node.cli.shared_options import with_node, with_output
 from eventing.node.cli.terminal import Part
+from eventing.node.cli.traffic_figures import rows_of_one, tell_by_revision
 
 Item = dict[str, Any]
 Row = tuple[str, Part]
@@ -52,9 +54,13 @@ def command(node: NodeClient, kind: str, namespace: str, name: str, output: str 
             _tell(_source_rows(kind, item["status"]))
         case "KafkaSink" | "RedisStreamSink":
             _tell(_sink_rows(item["status"]))
-        case "Function":
+        case "Function" | "Service" | "InferenceService":
             _tell(_function(item["status"]))
+            _tell_policies(item["status"])
+            _tell_traffic(item["status"])
             _tell_errors(item["status"])
+        case "Revision":
+            _tell(_revision(item["status"]))
     if item["document"] is not None:
         _tell_document(item["document"])
     return 0
@@ -82,6 +88,7 @@ def _broker(status: Item) -> list[Row]:
         return []
     return [
         ("Address", status["url"]),
+        ("Kept in", status["engine"]),
         ("Log", f"{status['events']} events, newest at position {status['head']}"),
         ("Size", size(status["bytes"])),
         ("Unrouted", f"{status['unrouted']} events no trigger wanted, since the last change"),
@@ -170,10 +177,10 @@ def _red(count: int) -> str:
 
 
 def _function(status: Item) -> list[Row]:
-    if not status:
-        return []
+    if "starting" not in status:
+        return []  # it does not run here
     rows: list[Row] = [
-        ("Handler", status["handler"]),
+        _runs(status),
         (
             "Workers",
             f"{status['ready']} ready, {status['starting']} starting, "
@@ -186,6 +193,66 @@ def _function(status: Item) -> list[Row]:
         ("Killed", (str(status["kills"]), "red" if status["kills"] else "")),
     ]
     return rows
+
+
+def _runs(status: Item) -> Row:
+    return ("Image", status["image"]) if "image" in status else ("Handler", status["handler"])
+
+
+def _revision(status: Item) -> list[Row]:
+    rows: list[Row] = [
+        ("Function", short(status["function"])),
+        ("Made", moment(status["created"])),
+        ("Traffic", f"{status['percent']:g}% of the calls"),
+    ]
+    if status["tags"]:
+        rows.append(("Tags", ", ".join(status["tags"])))
+    if "answered" in status:
+        rows += [
+            _runs(status),
+            (
+                "Workers",
+                f"{status['ready']} ready, {status['starting']} starting, "
+                f"{status['draining']} draining",
+            ),
+            ("Calls", f"{status['inFlight']} in flight, {status['waiting']} waiting"),
+            ("Answered", str(status["answered"])),
+        ]
+    if "trafficFigures" in status:
+        rows += rows_of_one(status["trafficFigures"])
+    return rows
+
+
+def _tell_policies(status: Item) -> None:
+    policies = [policy.replace("/", " ", 1) for policy in status.get("policies", ())]
+    if policies:
+        shown = (
+            f"{kind} {short(key)}" for kind, _, key in (each.partition(" ") for each in policies)
+        )
+        _tell([("Calls follow", ", ".join(shown))])
+
+
+def _tell_traffic(status: Item) -> None:
+    """Where it says more than that there is one revision."""
+    traffic = status.get("traffic", [])
+    rollout = status.get("rollout")
+    if len(traffic) > 1 or rollout is not None:
+        terminal.line()
+        terminal.line(("Traffic", "bold"))
+        for entry in traffic:
+            tag = f", tag {entry['tag']}" if "tag" in entry else ""
+            latest = ", the latest" if entry["latestRevision"] else ""
+            terminal.line(f"  {entry['percent']:>5g}%  {entry['revisionName']}{latest}{tag}")
+    if rollout is not None:
+        colour = ROLLOUT_STYLES[rollout["state"]]
+        reason = f": {rollout['reason']}" if rollout["reason"] else ""
+        terminal.line(
+            f"  rollout from {rollout['from']} to {rollout['to']}: ",
+            (rollout["state"], colour),
+            reason,
+        )
+    if "trafficFigures" in status:
+        tell_by_revision(status["trafficFigures"])
 
 
 def _cold_starts(status: Item) -> str:

@@ -111,6 +111,8 @@ def _tell(event: Event, broker: str, found: list[Explained], matching: int) -> N
         terminal.line()
         if each["matches"]:
             terminal.line(("✓ ", "bold green"), (name, "bold"), (f"  {near(each['place'])}", "dim"))
+            if each["then"]:
+                terminal.line(("  then: ", "dim"), each["then"])
             if each["ready"] is False:
                 terminal.line(("  but it is not ready, and holds it: ", "yellow"), each["message"])
             continue

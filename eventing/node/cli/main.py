@@ -23,8 +23,13 @@ COMMANDS = {
     "explain": "Say which triggers would take an event, and why not.",
     "dead-letters": "List, show, redrive and drop dead letters.",
     "replay": "Deliver events of the log to a trigger again.",
+    "rollout": "Move a function's calls to a new revision in steps.",
+    "rollback": "Send a function's calls to the revision before.",
     "logs": "Show what functions print and log.",
+    "usage": "Show what functions use, as a bill.",
+    "export": "Write what runs here for another system.",
     "init": "Write a small working project.",
+    "build": "Build a container image of a function.",
 }
 """Every command with its line of help: `--help` imports none of them."""
 

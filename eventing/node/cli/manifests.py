@@ -4,7 +4,11 @@ from typing import Any
 
 Item = dict[str, Any]
 
-_API_VERSIONS = {"Broker": "eventing.knative.dev/v1", "Function": "functions/v1"}
+_API_VERSIONS = {
+    "Broker": "eventing.knative.dev/v1",
+    "Function": "functions/v1",
+    "Revision": "functions/v1",
+}
 """Of the kinds that may be there without a document."""
 
 

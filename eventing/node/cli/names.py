@@ -14,6 +14,8 @@ DEFAULT_NAMESPACE = "default"
 DEFAULT_BROKER = "default/default"
 ALL = "all"
 NODES = "nodes"
+WORKLOADS = ("Function", "Service", "InferenceService")
+"""Kinds of functions."""
 SOURCES = "sources"
 SINKS = "sinks"
 
@@ -21,6 +23,12 @@ KINDS = {
     "Broker": ("broker", "brokers"),
     "Trigger": ("trigger", "triggers", "tr"),
     "Function": ("function", "functions", "fn"),
+    "Service": ("service", "services", "ksvc"),
+    "InferenceService": ("inferenceservice", "inferenceservices", "isvc"),
+    "Revision": ("revision", "revisions", "rev"),
+    "TrafficPolicy": ("trafficpolicy", "trafficpolicies"),
+    "VirtualService": ("virtualservice", "virtualservices", "vs"),
+    "DestinationRule": ("destinationrule", "destinationrules", "dr"),
     "EventTransform": ("eventtransform", "eventtransforms", "et"),
     "KafkaSource": ("kafkasource", "kafkasources"),
     "RedisStreamSource": ("redisstreamsource", "redisstreamsources"),

@@ -62,6 +62,16 @@ def _workers(item: Item) -> Part:
     return f"{status['ready']}{starting}"
 
 
+def _runs(item: Item) -> Part:
+    status = item["status"]
+    return status.get("image") or status.get("handler") or "-"
+
+
+def _percent(item: Item) -> Part:
+    percent = item["status"]["percent"]
+    return (f"{percent:g}%", "bold") if percent else "0%"
+
+
 def _bytes(item: Item) -> Part:
     return size(item["status"]["bytes"]) if "bytes" in item["status"] else "-"
 
@@ -114,6 +124,15 @@ _STORED: list[Column] = [
     (">FAILED", _alarming("failed")),
 ]
 
+_FUNCTION: list[Column] = [
+    (">WORKERS", _workers),
+    (">IN FLIGHT", _figure("inFlight")),
+    (">WAITING", _figure("waiting")),
+    (">ANSWERED", _figure("answered")),
+    (">COLD STARTS", _figure("coldStarts")),
+    (">RESTARTS", _alarming("restarts")),
+]
+
 _COLUMNS: dict[str, list[Column]] = {
     "Broker": [
         (">EVENTS", _figure("events")),
@@ -129,13 +148,16 @@ _COLUMNS: dict[str, list[Column]] = {
         (">RETRYING", _figure("retrying")),
         (">DEAD", _alarming("dead")),
     ],
-    "Function": [
+    "Function": _FUNCTION,
+    "Service": _FUNCTION,
+    "InferenceService": _FUNCTION,
+    "Revision": [
+        ("FUNCTION", lambda item: item["status"]["function"].removeprefix("default/")),
+        (">TRAFFIC", _percent),
+        ("TAGS", lambda item: ", ".join(item["status"]["tags"]) or "-"),
         (">WORKERS", _workers),
-        (">IN FLIGHT", _figure("inFlight")),
-        (">WAITING", _figure("waiting")),
         (">ANSWERED", _figure("answered")),
-        (">COLD STARTS", _figure("coldStarts")),
-        (">RESTARTS", _alarming("restarts")),
+        ("RUNS", _runs),
     ],
     "KafkaSource": _STREAMED,
     "RedisStreamSource": _STREAMED,
@@ -157,7 +179,9 @@ _WIDE: dict[str, list[Column]] = {
         (">DONE", _figure("done")),
         ("ORDER", _figure("order")),
     ],
-    "Function": [("HANDLER", _figure("handler"))],
+    "Function": [("RUNS", _runs), ("REVISION", _figure("latestReadyRevisionName"))],
+    "Service": [("RUNS", _runs), ("REVISION", _figure("latestReadyRevisionName"))],
+    "InferenceService": [("RUNS", _runs), ("REVISION", _figure("latestReadyRevisionName"))],
     "KafkaSource": [(">PARTITIONS", _figure("partitions")), ("GROUP", _figure("group"))],
     "RedisStreamSource": [("GROUP", _figure("group"))],
     "KafkaSink": [("SERVERS", _figure("servers")), ("MODE", _figure("mode"))],

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from eventing.node.cli import terminal
-from eventing.node.cli.activity_lines import LEVEL_STYLES, summary, time_of, word
+from eventing.node.cli.activity_lines import LEVEL_STYLES, ROLLOUT_STYLES, summary, time_of, word
 from eventing.node.cli.names import QualifiedName, short
 from eventing.node.cli.node_client import NodeClient
 from eventing.node.cli.nodes_activity import NodesActivity
@@ -137,6 +137,17 @@ def _tell(record: Record) -> None:
         case "reload":
             terminal.line(time_of(record), "  ", ("not reloaded", "bold red"))
             terminal.line((record["error"], "red"))
+        case "rollout":
+            reason = f": {record['reason']}" if record["reason"] else ""
+            terminal.line(
+                time_of(record),
+                "  ",
+                ("rollout   ", "magenta"),
+                (f"{short(record['function'])}  ", "bold"),
+                f"{record['from']} → {record['to']}, {record['percent']:g}% of the calls, ",
+                (record["state"], ROLLOUT_STYLES[record["state"]]),
+                reason,
+            )
         case "dropped":
             terminal.warning(f"the node is too busy to tell all: {record['count']} records missed")
 

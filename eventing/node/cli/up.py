@@ -113,6 +113,14 @@ def _node_name(context: click.Context, option: click.Parameter, name: str | None
     help="Tells this node from others of the same engine. Default: made up, and kept in --data."
     " From the environment: EVENTING_NODE_NAME.",
 )
+@click.option(
+    "--container-engine",
+    envvar="EVENTING_CONTAINER_ENGINE",
+    metavar="URL",
+    help="What runs functions in containers: unix:///path/of/socket or tcp://host:port of Docker or"
+    " Podman. Default: DOCKER_HOST, else a socket at the usual places. From the environment:"
+    " EVENTING_CONTAINER_ENGINE.",
+)
 def command(
     paths: tuple[Path, ...],
     reload: bool,
@@ -127,6 +135,7 @@ def command(
     tokens: Path | None,
     broker: str,
     node_name: str | None,
+    container_engine: str | None,
 ) -> int:
     """Run a node from PATHS: YAML files, Python files, or folders of both.
 
@@ -153,6 +162,7 @@ def command(
             tokens=tokens,
             broker=broker,
             name=node_name,
+            container_engine=container_engine,
         )
     )
 

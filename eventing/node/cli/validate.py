@@ -112,7 +112,8 @@ def _not_ready(wiring: Wiring, failures: list[str]) -> Iterator[Problem]:
         resource = wiring.resources[identity]
         if condition.reason == "DeadLetterSinkNotResolved":
             resource = _owner_of_sink(resource, wiring)
-        place = loaded_place(resource, _where(resource, condition))
+        path = wiring.places.get(identity) or _where(resource, condition)
+        place = loaded_place(resource, path)
         yield Problem.at(place, f"{identity} will not be ready: {condition.message}")
 
 

@@ -1,0 +1,21 @@
+"""A function that speaks HTTP, called at another path than its own, or in another format."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from functions.base import Call, Response, Service
+
+
+class AtPath:
+    """Sends every call to `path` of the service, and in `format`; see Call."""
+
+    def __init__(
+        self, service: Service, path: str, format: Literal["binary", "json"] | None = None
+    ) -> None:
+        self._service = service
+        self._path = path
+        self._format = format
+
+    def submit(self, call: Call, done: Callable[[Response], None]) -> None:
+        """See Service."""
+        self._service.submit(Call._make((*call[:5], self._path, self._format)), done)
