@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from brokers.cluster import ANNOUNCE_EVERY
@@ -370,17 +370,13 @@ class Rollouts:
     def _plan(self, workload: Workload, given: Mapping[str, Any]) -> RolloutPlan:
         """The document's plan, or the usual one, with what was given by hand. Raises UserError."""
         written = workload.rollout or WrittenPlan()
+        known = [each.name for each in fields(RolloutPlan)]
+        for name in given:
+            if name not in known:
+                raise UserError(f"the plan of the rollout has no {name}; it has {', '.join(known)}")
         try:
-            return RolloutPlan(
-                steps=tuple(given.get("steps", written.steps)),
-                interval=given.get("interval", written.interval),
-                min_events=given.get("min_events", written.min_events),
-                max_error_rate_increase=given.get(
-                    "max_error_rate_increase", written.max_error_rate_increase
-                ),
-                latency_factor=given.get("latency_factor", written.latency_factor),
-                min_errors=given.get("min_errors", written.min_errors),
-            )
+            chosen = {name: given.get(name, getattr(written, name)) for name in known}
+            return RolloutPlan(**chosen | {"steps": tuple(chosen["steps"])})
         except TypeError as error:
             raise UserError(f"the plan of the rollout is not valid: {error}") from None
 

@@ -563,7 +563,7 @@ class Runtime:
 
     def _http_target(self, destination: Destination) -> HttpTarget:
         return HttpTarget(
-            Address.parse(destination.name),
+            Address.parse(destination.name, security=destination.security),
             client=self.client,
             format=destination.format,
             timeout=destination.timeout or DEFAULT_TIMEOUT,

@@ -56,6 +56,7 @@ from eventing.sources.settings import SourceSettings
 from functions.autoscaler import ScaleConfig
 from functions.containers.spec import ContainerSpec, Probe
 from functions.http.address import Address
+from functions.http.security import PLAIN, Security
 from functions.traffic.policy import Policy, Weighted
 from functions.worker import Revision
 from triggers.delivery import DeliveryPolicy
@@ -132,7 +133,8 @@ class Destination:
     `format` forces the HTTP encoding of a URI; `timeout` are the seconds it has to answer where the
     delivery names none, None = the client's own. `path` is where a function that speaks HTTP is
     sent its events, "" = where its own document says. `function` is the function that a URI is
-    the address of, where that has a traffic policy.
+    the address of, where that has a traffic policy. `security` is whom a URI's server is taken for,
+    and what it is shown.
     """
 
     kind: Literal["function", "uri", "broker", "transform", "kafka-sink", "redis-stream-sink"]
@@ -141,6 +143,7 @@ class Destination:
     timeout: float | None = None
     path: str = ""
     function: Key = ""
+    security: Security = field(default=PLAIN, repr=False)
 
     def __str__(self) -> str:
         """For dead letters and people: without the credentials a URI may hold."""
@@ -252,6 +255,14 @@ class Wiring:
     """Where in a document that is not ready the reason stands, as far as that is one field."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """A function that runs elsewhere, and how it is reached."""
+
+    workload: Workload
+    security: Security
+
+
 class _NotReady(Exception):
     def __init__(self, reason: str, message: str, path: FieldPath = ()) -> None:
         super().__init__(message)
@@ -317,7 +328,7 @@ class _Resolution:
         self.sources: dict[Identity, SourcePlan] = {}
         self.triggers: dict[Key, TriggerPlan] = {}
         self.subscriptions: dict[Key, Key] = {}
-        self.remotes: dict[Key, Workload] = {}
+        self.remotes: dict[Key, _Remote] = {}
 
     def wiring(self) -> Wiring:
         self.brokers[DEFAULT_BROKER] = BrokerPlan(DEFAULT_BROKER, Limits(), self.engine)
@@ -454,8 +465,12 @@ class _Resolution:
     def _workload(self, workload: Workload) -> None:
         key = _key(workload)
         if workload.uri is not None:
-            self._environment(workload)
-            self.remotes[key] = workload
+            security = self._security(workload)
+            try:
+                Address.parse(workload.uri, security=security)
+            except UserError as error:
+                raise _NotReady(SETTINGS_NOT_VALID, str(error)) from None
+            self.remotes[key] = _Remote(workload, security)
             return
         revisions = self.revisions[key]
         try:
@@ -486,6 +501,17 @@ class _Resolution:
         if problem is not None:
             # What it was before goes on.
             raise problem
+
+    def _security(self, workload: Workload) -> Security:
+        if not isinstance(workload, Function):
+            return PLAIN
+        access = workload.access
+        return Security.of(
+            self._values(access.secrets),
+            ca=access.ca,
+            server_name=access.server_name,
+            verify=access.verify,
+        )
 
     def _revision_plan(self, key: Key, name: str, workload: Workload) -> RevisionPlan:
         environment = self._environment(workload)
@@ -678,7 +704,8 @@ class _Resolution:
         """What a ref or uri stands for, or the reason why not."""
         reference = target.reference
         if reference is None:
-            return _address(target.uri or "", reason, format)
+            security = PLAIN.trusting(target.ca_certs)
+            return _address(target.uri or "", reason, format, security)
         key = f"{reference.namespace}/{reference.name}"
         if reference.kind == "Service" and not reference.api_version.startswith(SERVING):
             raise _NotReady(
@@ -688,13 +715,7 @@ class _Resolution:
             )
         match reference.kind:
             case "Function" | "Service" | "InferenceService" if key in self.remotes:
-                function = self.remotes[key]
-                address = function.uri or ""
-                if target.uri is not None:
-                    address = urljoin(address, target.uri)
-                named = key if key in self.policies else ""
-                found = _address(address, reason, format)
-                return replace(found, timeout=function.timeout, function=named)
+                return self._remote_destination(target, reference, key, reason, format)
             case "Function" | "Service" | "InferenceService" if key in self.functions:
                 return self._function_destination(target, reference, key, reason)
             case "Broker" if key in self.brokers:
@@ -710,6 +731,28 @@ class _Resolution:
                 reason, f"{reference} has no HTTP address that the uri {target.uri} could join"
             )
         return found
+
+    def _remote_destination(
+        self,
+        target: Target,
+        reference: Reference,
+        key: Key,
+        reason: str,
+        format: Literal["binary", "json"] | None,
+    ) -> Destination:
+        remote = self.remotes[key]
+        address = own = remote.workload.uri or ""
+        if target.uri is not None:
+            address = urljoin(own, target.uri)
+            if urlsplit(address)[:2] != urlsplit(own)[:2]:
+                # What is shown to the one server is not for another.
+                raise _NotReady(
+                    reason, f"the uri {target.uri} leads away from {reference}; give a path"
+                )
+        security = remote.security.trusting(target.ca_certs)
+        found = _address(address, reason, format, security)
+        named = key if key in self.policies else ""
+        return replace(found, timeout=remote.workload.timeout, function=named)
 
     def _function_destination(
         self, target: Target, reference: Reference, key: Key, reason: str
@@ -756,12 +799,14 @@ def _policy(delivery: Delivery) -> DeliveryPolicy:
     )
 
 
-def _address(uri: str, reason: str, format: Literal["binary", "json"] | None) -> Destination:
+def _address(
+    uri: str, reason: str, format: Literal["binary", "json"] | None, security: Security
+) -> Destination:
     try:
-        Address.parse(uri)
+        Address.parse(uri, security=security)
     except UserError as error:
         raise _NotReady(reason, str(error)) from None
-    return Destination("uri", uri, format)
+    return Destination("uri", uri, format, security=security)
 
 
 def _first(function: str) -> str:

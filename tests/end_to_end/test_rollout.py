@@ -176,3 +176,17 @@ def test_by_hand_and_over_a_restart(release: Release) -> None:
     status, answer = release.post("/api/v1/rollback", function="default/work", to="work-00009")
     assert status == 400
     assert "there is no revision work-00009; there are: work-00002, work-00001" in answer["error"]
+
+
+def test_a_plan_that_is_none_is_refused(release: Release) -> None:
+    release.apply("good")
+    wait_for(lambda: release.node.resource("Revision", "work-00001")["ready"], "it is ready")
+    release.apply("better", interval="PT1H")
+    for plan, complaint in (
+        ({"step": [1, 100]}, "the plan of the rollout has no step; it has steps, interval"),
+        ({"steps": [50]}, "steps are [50], but must rise from above 0 to 100"),
+        ({"interval": "soon"}, "the plan of the rollout is not valid"),
+    ):
+        status, answer = release.post("/api/v1/rollout", function="default/work", plan=plan)
+        assert status == 400
+        assert complaint in answer["error"]

@@ -638,7 +638,7 @@ def test_it_is_shared_as_soon_as_there_is_something_and_a_mistake_ends_nothing(
 
     async def main() -> None:
         a = nodes.make("a")
-        monkeypatch.setattr(a.sharing, "_untold", lambda: {}["a mistake"])
+        monkeypatch.setattr(a.sharing, "_untold", None)
         task = asyncio.create_task(a.sharing.run())
         while "not shared" not in caplog.text:
             await asyncio.sleep(0.01)

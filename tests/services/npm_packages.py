@@ -4,6 +4,7 @@ sums that stand there, and kept in the user's cache folder.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from server_process import ServerUnavailable
 
 FETCH_SECONDS = 300
+NODE = 18
 _PINNED = ("package.json", "package-lock.json")
 _INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 # So that a registry that is out of reach is told soon.
@@ -27,16 +29,12 @@ def npm_packages(pinned: Path) -> Path:
 
     npm's own settings (its registry, a proxy) are honoured; no script of a package is run;
     several processes may ask at once. Raises ServerUnavailable with what to install, or with what
-    npm said, and does not try again in this process.
+    npm said, and then does not try again in this process.
     """
     digest = hashlib.sha256(b"".join((pinned / name).read_bytes() for name in _PINNED)).hexdigest()
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventing-servers"
     folder = caches / f"npm-{digest[:16]}"
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            raise ServerUnavailable(
-                f"{program} is not installed, and tests need packages of npm: apt install npm"
-            )
+    _check_programs()
     if not folder.is_dir():
         if folder in _refused:
             raise ServerUnavailable(_refused[folder])
@@ -46,6 +44,22 @@ def npm_packages(pinned: Path) -> Path:
             _refused[folder] = str(error)
             raise
     return folder / "node_modules"
+
+
+def _check_programs() -> None:
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            raise ServerUnavailable(
+                f"{program} is not installed, and tests need packages of npm: apt install npm"
+            )
+    told = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60)
+    version = told.stdout.strip()
+    found = re.match(r"v(\d+)\.", version)
+    if found is None or int(found[1]) < NODE:
+        raise ServerUnavailable(
+            f"packages of npm need Node.js {NODE} or newer, and node is "
+            f"{version or 'of no known version'}"
+        )
 
 
 def _install(pinned: Path, folder: Path) -> None:

@@ -24,7 +24,7 @@ def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def program(beside: Path, name: str, script: str = "exit 0") -> None:
+def program(beside: Path, name: str, script: str) -> None:
     path = beside.parent / "bin" / name
     path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
     path.chmod(0o755)
@@ -35,13 +35,21 @@ def test_without_a_program_it_says_what_to_install(
     there: tuple[str, ...], missing: str, pinned: Path
 ) -> None:
     for name in there:
-        program(pinned, name)
+        program(pinned, name, "exit 1")
     with pytest.raises(ServerUnavailable, match=f"^{missing} is not installed.*apt install npm"):
         npm_packages(pinned)
 
 
+@pytest.mark.parametrize("version", ["v16.20.2", ""])
+def test_a_node_that_is_too_old_is_named(version: str, pinned: Path) -> None:
+    program(pinned, "node", f"echo {version}")
+    program(pinned, "npm", "exit 1")
+    with pytest.raises(ServerUnavailable, match=rf"Node\.js 18 or newer, and node is {version}"):
+        npm_packages(pinned)
+
+
 def test_what_can_not_be_installed_is_told_with_what_npm_said_and_tried_once(pinned: Path) -> None:
-    program(pinned, "node")
+    program(pinned, "node", "echo v18.20.4")
     program(pinned, "npm", f"echo asked >> {pinned}/asked; echo registry says no >&2; exit 1")
     for _ in range(2):
         with pytest.raises(ServerUnavailable, match=r"(?s)could not install.*registry says no"):
@@ -51,7 +59,7 @@ def test_what_can_not_be_installed_is_told_with_what_npm_said_and_tried_once(pin
 
 
 def test_they_are_installed_once_from_the_pins_and_found_again(pinned: Path) -> None:
-    program(pinned, "node")
+    program(pinned, "node", "echo v18.20.4")
     program(pinned, "npm", f'echo "$*" >> {pinned}/asked; mkdir node_modules; ls > node_modules/of')
     folder = npm_packages(pinned)
     assert (folder / "of").read_text().split() == [
@@ -63,7 +71,7 @@ def test_they_are_installed_once_from_the_pins_and_found_again(pinned: Path) -> 
 
 
 def test_other_pins_are_other_packages(pinned: Path) -> None:
-    program(pinned, "node")
+    program(pinned, "node", "echo v18.20.4")
     program(pinned, "npm", "mkdir node_modules")
     before = npm_packages(pinned)
     (pinned / "package-lock.json").write_text('{"lockfileVersion": 3}')
