@@ -33,7 +33,8 @@ class Container:
     not None; `$(NAME)` in them is not replaced yet (see `env.expanded`). port: on which it listens
     for HTTP. http2: it speaks HTTP/2 without TLS. path: to which events are posted. memory: bytes,
     cpu: cores; None = no limit. user: "uid" or "uid:gid". read_only: root file system. grace:
-    seconds between SIGTERM and SIGKILL.
+    seconds between SIGTERM and SIGKILL. ready_timeout: seconds from its start until it has to be
+    ready.
     """
 
     image: str
@@ -51,6 +52,7 @@ class Container:
     probe: Probe = field(default_factory=Probe)
     at_rest: AtRest = "stop"
     grace: float = 30.0
+    ready_timeout: float = 60.0
 
 
 class ContainerPort(Model):

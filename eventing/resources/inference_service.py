@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
-from eventing.resources.container import Container, ContainerSpec
-from eventing.resources.env import Environment, EnvironmentFrom, environment, environment_from
+from eventing.resources.container import ContainerSpec
 from eventing.resources.fields import Count, Dns1035Label, LabelValue, QualifiedName
 from eventing.resources.metadata import Metadata
 from eventing.resources.model import Fault, Model, refusing
 from eventing.resources.place import Path
 from eventing.resources.pod import PodSpec
+from eventing.resources.pod_workload import PodWorkload
 from eventing.resources.rollout import (
     ROLLOUT,
     ROLLOUT_ANNOTATIONS,
@@ -31,11 +31,8 @@ from eventing.resources.scaling import (
 from eventing.resources.service import DEFAULT_TIMEOUT
 from eventing.resources.traffic_target import Percent, TrafficTarget, rollout_without_effect
 from eventing.resources.workload import (
-    HANDLER,
-    PATH,
+    PROGRESS_DEADLINE,
     REVISION_ANNOTATIONS,
-    Workload,
-    at_rest,
     knative_annotations_without_effect,
     of_revision,
     own_annotation_faults,
@@ -198,7 +195,7 @@ class InferenceServiceSpec(Model):
                 yield (name,), message
 
 
-class InferenceService(Workload):
+class InferenceService(PodWorkload):
     """A model behind a container of one's own."""
 
     api_version: Literal["serving.kserve.io/v1beta1"] = "serving.kserve.io/v1beta1"
@@ -233,23 +230,8 @@ class InferenceService(Workload):
         return self.spec.predictor
 
     @property
-    def handler(self) -> str | None:
-        return self._annotations.get(HANDLER)
-
-    @property
-    def uri(self) -> str | None:
-        return None
-
-    @property
-    def container(self) -> Container | None:
-        if self.handler is not None:
-            return None
-        return self._predictor.container.value(
-            user=self._predictor.user,
-            path=self._annotations.get(PATH, "/"),
-            at_rest=at_rest(self._annotations),
-            grace=self.timeout,
-        )
+    def _pod(self) -> PodSpec:
+        return self._predictor
 
     @property
     def says_timeout(self) -> bool:
@@ -264,27 +246,12 @@ class InferenceService(Workload):
         return self._predictor.container_concurrency
 
     @property
-    def memory(self) -> int | None:
-        resources = self._predictor.container.resources
-        return resources.memory if resources else None
-
-    @property
     def scaling(self) -> Scaling:
         return self._predictor.scaling(self._annotations)
 
     @property
     def _container_path(self) -> Path:
         return (*_PREDICTOR, "containers", self._predictor.serving)
-
-    @property
-    def env(self) -> Environment:
-        variables = self._predictor.container.env or ()
-        return environment(variables, self.namespace, (*self._container_path, "env"))
-
-    @property
-    def env_from(self) -> EnvironmentFrom:
-        sources = self._predictor.container.env_from or ()
-        return environment_from(sources, self.namespace, (*self._container_path, "envFrom"))
 
     @property
     def traffic(self) -> tuple[TrafficTarget, ...]:
@@ -340,7 +307,7 @@ class InferenceService(Workload):
         of_predictor = self._predictor.annotations or {}
         for path, message in annotations_without_effect(of_predictor):
             yield (*_PREDICTOR, *path[1:]), message
-        for path, message in knative_annotations_without_effect(of_predictor, ()):
+        for path, message in knative_annotations_without_effect(of_predictor, (PROGRESS_DEADLINE,)):
             yield (*_PREDICTOR, "annotations", *path), message
         if self.handler is None:
             yield from self._predictor.without_effect(_PREDICTOR)

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
-from eventing.resources.container import Container, ContainerSpec
-from eventing.resources.env import Environment, EnvironmentFrom, environment, environment_from
+from eventing.resources.container import ContainerSpec
 from eventing.resources.fields import Count, Dns1035Label, Ignored, LabelValue, QualifiedName
 from eventing.resources.metadata import Metadata
 from eventing.resources.model import Fault, Model, refusing
 from eventing.resources.place import Path
 from eventing.resources.pod import PodSpec
+from eventing.resources.pod_workload import PodWorkload
 from eventing.resources.rollout import (
     ROLLOUT,
     ROLLOUT_ANNOTATIONS,
@@ -35,11 +35,8 @@ from eventing.resources.traffic_target import (
     traffic,
 )
 from eventing.resources.workload import (
-    HANDLER,
-    PATH,
+    PROGRESS_DEADLINE,
     REVISION_ANNOTATIONS,
-    Workload,
-    at_rest,
     knative_annotations_without_effect,
     own_annotation_faults,
 )
@@ -125,7 +122,7 @@ class ServiceSpec(Model):
     )
 
 
-class Service(Workload):
+class Service(PodWorkload):
     """A container, or with the annotation `functions/handler` a process in its place here."""
 
     api_version: Literal["serving.knative.dev/v1"] = "serving.knative.dev/v1"
@@ -166,23 +163,8 @@ class Service(Workload):
         return self.spec.template.spec
 
     @property
-    def handler(self) -> str | None:
-        return self._annotations.get(HANDLER)
-
-    @property
-    def uri(self) -> str | None:
-        return None
-
-    @property
-    def container(self) -> Container | None:
-        if self.handler is not None:
-            return None
-        return self._revision.container.value(
-            user=self._revision.user,
-            path=self._annotations.get(PATH, "/"),
-            at_rest=at_rest(self._annotations),
-            grace=self.timeout,
-        )
+    def _pod(self) -> PodSpec:
+        return self._revision
 
     @property
     def says_timeout(self) -> bool:
@@ -197,27 +179,12 @@ class Service(Workload):
         return self._revision.container_concurrency
 
     @property
-    def memory(self) -> int | None:
-        resources = self._revision.container.resources
-        return resources.memory if resources else None
-
-    @property
     def scaling(self) -> Scaling:
         return scaling(None, self.spec.template.annotations)
 
     @property
     def _container_path(self) -> Path:
         return (*_TEMPLATE, "spec", "containers", self._revision.serving)
-
-    @property
-    def env(self) -> Environment:
-        variables = self._revision.container.env or ()
-        return environment(variables, self.namespace, (*self._container_path, "env"))
-
-    @property
-    def env_from(self) -> EnvironmentFrom:
-        sources = self._revision.container.env_from or ()
-        return environment_from(sources, self.namespace, (*self._container_path, "envFrom"))
 
     @property
     def traffic(self) -> tuple[TrafficTarget, ...]:
@@ -259,7 +226,7 @@ class Service(Workload):
         of_template = self.spec.template.annotations
         for path, message in annotations_without_effect(of_template):
             yield (*_TEMPLATE, *path), message
-        for path, message in knative_annotations_without_effect(of_template, ()):
+        for path, message in knative_annotations_without_effect(of_template, (PROGRESS_DEADLINE,)):
             yield (*_TEMPLATE, *annotations, *path), message
         metadata = self.spec.template.metadata
         if metadata is not None and metadata.generate_name:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, cast
 
 from eventing.resources.container import AtRest, Container
+from eventing.resources.durations import parse_go_duration
 from eventing.resources.env import Environment, EnvironmentFrom
 from eventing.resources.model import Fault
 from eventing.resources.nearest import suggestion
@@ -24,6 +25,9 @@ REVISION_ANNOTATIONS = (HANDLER, PATH, SCALE_TO_ZERO)
 """Annotations of a Service's or an InferenceService's template (or, for all revisions to come, of
 the resource itself) that a cluster does not look at."""
 
+PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
+"""Knative's annotation of a template: how long an instance may take until it is ready."""
+_LONGEST_DEADLINE = 86_400.0
 _PREFIX = "functions/"
 _KNATIVES = ("serving.knative.dev/", "networking.knative.dev/", "features.knative.dev/")
 _SET_BY_KNATIVE = ("serving.knative.dev/creator", "serving.knative.dev/lastModifier")
@@ -159,6 +163,8 @@ def own_annotation_faults(annotations: Mapping[str, str], known: Iterable[str]) 
     there."""
     names = list(known)
     for name, text in annotations.items():
+        if name == PROGRESS_DEADLINE:
+            yield from _deadline_faults(text)
         if not name.startswith(_PREFIX):
             continue
         if name not in names:
@@ -169,6 +175,16 @@ def own_annotation_faults(annotations: Mapping[str, str], known: Iterable[str]) 
             yield (name,), f'"{text}" is no path; it begins with "/", and white space is %20'
         elif name == SCALE_TO_ZERO and text not in ("stop", "pause"):
             yield (name,), f'"{text}" is neither "stop" nor "pause"'
+
+
+def _deadline_faults(text: str) -> Iterator[Fault]:
+    try:
+        seconds = parse_go_duration(text)
+    except ValueError as error:
+        yield (PROGRESS_DEADLINE,), str(error)
+        return
+    if not 1 <= seconds <= _LONGEST_DEADLINE or seconds != int(seconds):
+        yield (PROGRESS_DEADLINE,), f'"{text}" is not whole seconds from 1s to 24h'
 
 
 def knative_annotations_without_effect(

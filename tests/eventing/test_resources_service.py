@@ -285,12 +285,14 @@ def test_a_rollout_without_a_share_for_the_latest_has_no_effect() -> None:
 
 
 def test_what_has_no_effect_is_told() -> None:
-    template = "{generateName: hello-, annotations: {serving.knative.dev/progress-deadline: 60s}}"
+    template = (
+        "{generateName: hello-, annotations: {features.knative.dev/http-full-duplex: Enabled}}"
+    )
     revision = "responseStartTimeoutSeconds: 10\n      idleTimeoutSeconds: 5"
     assert warnings("{networking.knative.dev/x: y}", template, revision) == [
         "networking.knative.dev/x has no effect in this version",
         "generateName has no effect: revisions are numbered",
-        "serving.knative.dev/progress-deadline has no effect in this version",
+        "features.knative.dev/http-full-duplex has no effect in this version",
         "responseStartTimeoutSeconds has no effect: timeoutSeconds bounds the whole call",
         "idleTimeoutSeconds has no effect: timeoutSeconds bounds the whole call",
     ]
@@ -348,3 +350,16 @@ def test_an_old_revision_is_made_of_its_template(parts: tuple[str, ...]) -> None
 def test_a_service_of_kubernetes_itself_is_another_kind() -> None:
     (error,) = load_text("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n").errors
     assert error.message.startswith('apiVersion "v1" of Service is not supported')
+
+
+DEADLINE = "{annotations: {serving.knative.dev/progress-deadline: DEADLINE}}"
+
+
+def test_a_progress_deadline_is_how_long_a_container_may_take_to_be_ready() -> None:
+    slow = service(template=DEADLINE.replace("DEADLINE", "10m"))
+    assert slow.container is not None
+    assert slow.container.ready_timeout == 600.0
+    assert warnings(template=DEADLINE.replace("DEADLINE", "10m")) == []
+    for text in ("soon", "0s", "1.5s"):
+        (told,) = complaints(template=DEADLINE.replace("DEADLINE", text))
+        assert text in told

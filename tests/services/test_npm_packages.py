@@ -17,10 +17,7 @@ def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", f"{programs}:/bin")
-    for program in ("node", "npm"):
-        if Path(f"/bin/{program}").exists():  # As where /bin is /usr/bin.
-            monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("PATH", str(programs))
     return folder
 
 

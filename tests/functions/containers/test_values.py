@@ -88,6 +88,7 @@ def test_the_configuration_keeps_to_the_runtime_contract():
         "B=2",
         "PORT=8080",
         "K_SERVICE=thumbnail",
+        "EVENTING_NAMESPACE=default",
         "K_REVISION=thumbnail-00002",
         "K_CONFIGURATION=thumbnail",
     ]
