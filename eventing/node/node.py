@@ -453,9 +453,9 @@ class Node:
         by policies."""
         resources = list(resources)
         workloads = _workloads(resources)
-        after, problems = settled(
-            workloads.items(), self.shared.before(), time.time(), self.shared.elsewhere()
-        )
+        before = self.shared.before(workloads)
+        elsewhere = self.shared.elsewhere(before)
+        after, problems = settled(workloads.items(), before, time.time(), elsewhere)
         told = problems or misnamed(resources, after)
         if not self.started_at and self.membership.shared and not self.shared.reached:
             # The others may know revisions that this node doesn't: the conditions tell, for now.
@@ -467,11 +467,10 @@ class Node:
     def _with_revisions(self, resources: Iterable[Resource]) -> list[Resource]:
         """These, and what else the revisions that are kept would need of the projects."""
         found = list(resources)
-        for resource in tuple(found):
-            if isinstance(resource, Workload):
-                kept = self.revisions.revisions.get(f"{resource.namespace}/{resource.name}")
-                for revision in kept.known if kept is not None else ():
-                    found.append(resource.with_template(dict(revision.template)))
+        workloads = _workloads(found)
+        for key, kept in self.shared.before(workloads).items():
+            for revision in kept.known:
+                found.append(workloads[key].with_template(dict(revision.template)))
         return found
 
     def _find_launcher(self, key: Key, plan: RevisionPlan) -> Launcher:

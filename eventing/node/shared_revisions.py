@@ -110,30 +110,30 @@ class SharedRevisions:
             self._to_remove.discard((key, now))
         self._changed.set()
 
-    def before(self) -> Mapping[Key, Revisions]:
-        """What is known of each function: by this node, or else by others alone."""
-        strange = {
-            key: Revisions(agreed(found), "")
-            for key, found in self._records.revisions.items()
-            if key not in self._store.revisions
-        }
-        return {**self._store.revisions, **strange}
+    def before(self, workloads: Mapping[Key, Workload]) -> dict[Key, Revisions]:
+        """What is known of these functions: by this node, or else by others alone. Revisions that
+        the document could not be of, such as a Function's where a Service has its name by now, are
+        none of it."""
+        found = {}
+        for key, workload in workloads.items():
+            told = Revisions(agreed(self._records.revisions.get(key, ())), "")
+            own = self._store.revisions.get(key, told)
+            known = tuple(each for each in own.known if self._fits(workload, each))
+            if known:
+                found[key] = replace(own, known=known)
+        return found
 
-    def elsewhere(self) -> Mapping[Key, Elsewhere]:
-        """What is so on other nodes, as it was read last."""
-        before = self.before()
-        return {
-            key: Elsewhere(
-                tuple(
-                    rollout
-                    for record in self._records.rollouts.get(key, ())
-                    if self._counts(record)
-                    and (rollout := record.among(before[key].known)) is not None
-                ),
+    def elsewhere(self, before: Mapping[Key, Revisions]) -> dict[Key, Elsewhere]:
+        """What is so of them on other nodes, as it was read last."""
+        found = {}
+        for key, own in before.items():
+            records = [each for each in self._records.rollouts.get(key, ()) if self._counts(each)]
+            rollouts = (each.among(own.known) for each in records)
+            found[key] = Elsewhere(
+                tuple(each for each in rollouts if each is not None),
                 self._in_force_elsewhere.get(key, frozenset()),
             )
-            for key in before
-        }
+        return found
 
     def changed(self) -> None:
         """This node knows something that the others don't."""

@@ -1,4 +1,4 @@
-"""What explain says of the call: route, revisions, faults, copies; nothing where nothing differs."""
+"""What explain says of the call: route, revisions, faults, copies; nothing where none differs."""
 
 from textwrap import dedent
 

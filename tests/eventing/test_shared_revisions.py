@@ -129,9 +129,9 @@ class Node:
         self.settle(documents)
 
     def settle(self, documents: Mapping[str, Workload]) -> None:
-        after, problems = settled(
-            documents.items(), self.sharing.before(), time.time(), self.sharing.elsewhere()
-        )
+        before = self.sharing.before(documents)
+        elsewhere = self.sharing.elsewhere(before)
+        after, problems = settled(documents.items(), before, time.time(), elsewhere)
         assert not problems
         self.sharing.note(documents)
         for key, revisions in after.items():
@@ -613,6 +613,29 @@ def test_what_is_no_record_or_can_not_be_read_here_is_left_alone(nodes: Nodes) -
         await nodes.sync(a)
         assert named(a.revisions.known).keys() == {"hello-00001"}
         assert strange.items() <= dict(await a.documents(TABLE)).items()
+
+    run(main())
+
+
+def test_a_function_of_another_kind_has_none_of_the_revisions_before(nodes: Nodes) -> None:
+    service = load_text(
+        "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: hello}\n"
+        "spec: {template: {spec: {containers: [{image: example.com/hello:1}]}}}\n",
+        "hello.yaml",
+    )
+    (workload,) = service.resources
+    assert isinstance(workload, Workload)
+
+    async def main() -> None:
+        a = nodes.make("a")
+        await a.apply(hello("one"))
+        a.ready()
+        await a.sync()
+        await a.apply(workload)
+        await a.sync()
+        (only,) = a.revisions.known
+        assert only.template == workload.template
+        assert a.shares() == {only.name: 100}
 
     run(main())
 
