@@ -16,7 +16,7 @@ from typing import Any
 from eventing.node.wiring import Code, FunctionPlan, Key, RevisionPlan
 from functions.base import Service
 from functions.budget import WorkerBudget
-from functions.containers.launcher import START_TIMEOUT as CONTAINER_START
+from functions.containers.launcher import ContainerLauncher
 from functions.metering import Metering
 from functions.pool import Pool
 from functions.traffic.policy import Weighted
@@ -175,7 +175,7 @@ class RunningFunctions:
             launcher,
             scale,
             budget=self._budget,
-            start_timeout=CONTAINER_START if plan.container is not None else WORKER_START,
+            start_timeout=_start_timeout(launcher),
             meter=self._metering.meter(namespace, function, plan.name, plan.revision.memory),
             on_change=partial(self._changed, key, plan.name),
         )
@@ -224,3 +224,7 @@ class RunningFunctions:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _start_timeout(launcher: Launcher) -> float:
+    return launcher.start_timeout if isinstance(launcher, ContainerLauncher) else WORKER_START

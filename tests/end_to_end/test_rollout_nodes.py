@@ -48,7 +48,7 @@ spec:
 TRIGGER = """
 apiVersion: eventing.knative.dev/v1
 kind: Trigger
-metadata: {name: work}
+metadata: {name: work, annotations: {kafka.eventing.knative.dev/delivery.order: unordered}}
 spec:
   broker: default
   subscriber: {ref: {apiVersion: functions/v1, kind: Function, name: work}}
@@ -291,3 +291,30 @@ def test_an_engine_that_is_restarted_in_the_middle(release: Release, engine: Eng
     wait_for(
         lambda: release.handled("good") | release.handled("better") >= accepted, "all handled", 120
     )
+
+
+def test_the_node_that_steps_need_not_be_the_one_that_has_the_calls(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    """An ordered trigger over Redis works on one node at a time."""
+    server = start_redis()
+    release = Release(tmp_path, Engine(server, server.url))
+    ordered = {"trigger.yaml": TRIGGER.replace("unordered", "ordered")}
+    try:
+        made = release.start("a", "b", files=ordered)
+        for each in made:
+            each.apply("good")
+        load = load_on(made[0])
+        wait_for(lambda: len(release.handled("good")) > 100, "the first version is at work")
+        (busy,) = [each for each in made if each.met()]
+        (idle,) = [each for each in made if each is not busy]
+        idle.apply("better")
+        wait_for(lambda: idle.is_at(10), "the idle one steps")
+        busy.apply("better")
+        wait_for(lambda: busy.rollout()["state"] == "complete", "it goes on by the other's calls")
+        assert idle.steps() == [10, 50, 100] and not busy.steps()
+        accepted = set(load.stop().accepted)
+        wait_for(lambda: release.handled("good") | release.handled("better") >= accepted, "all")
+        assert not idle.met()
+    finally:
+        release.kill()

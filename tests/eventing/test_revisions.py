@@ -12,6 +12,7 @@ from eventing.node.revisions import (
     UnknownRevision,
     document_digest,
     is_ready,
+    judged,
     pruned,
     settled,
     split,
@@ -154,6 +155,52 @@ def test_what_was_rolled_back_gets_no_calls_and_does_not_run_until_the_document_
     other = with_latest(KEY, hello("three", **ROLLING), back, 9.0)
     assert other.rollout is not None
     assert (other.rollout.old, other.rollout.new) == ("hello-00001", "hello-00003")
+
+
+def test_a_rollout_that_is_edited_after_going_back_begins_anew_and_not_at_once() -> None:
+    revisions = after(hello("one", **ROLLING), hello("two", **ROLLING))
+    assert revisions.rollout is not None
+    back = replace(revisions, rollout=replace(revisions.rollout, state="rolled back", percent=0.0))
+    edited = with_latest(KEY, hello("two", rollout="{steps: [5, 100]}"), back, 9.0)
+    assert edited.rollout is not None
+    assert (edited.rollout.state, edited.rollout.percent) == ("rolling", 0)
+    assert shares((), edited) == {"hello-00001": 100}
+
+
+def test_what_was_rolled_back_is_not_what_goes_on_while_a_newer_one_starts() -> None:
+    revisions = after(hello("one"), hello("two"))
+    revisions = judged(revisions, "hello-00002", good=False, now=2.0)
+    third = with_latest(KEY, hello("three"), revisions, 3.0)
+    assert shares((), third) == {"hello-00001": 100}
+    again = judged(third, "hello-00002", good=True, now=4.0)
+    assert shares((), again) == {"hello-00002": 100}
+
+
+def elsewhere(*names: str, revisions: Revisions) -> Revisions:
+    """Ready on other nodes, these."""
+    known = (replace(each, ready_elsewhere=each.name in names) for each in revisions.known)
+    return replace(revisions, known=tuple(known))
+
+
+def test_what_is_ready_elsewhere_alone_serves_where_nothing_is_ready_here() -> None:
+    revisions = with_latest(KEY, hello("one"), None, 1.0)
+    revisions = with_latest(KEY, hello("two"), revisions, 2.0)
+    revisions = with_latest(KEY, hello("three"), revisions, 3.0)
+    both = elsewhere("hello-00001", "hello-00002", revisions=revisions)
+    assert shares((), both) == {"hello-00002": 100}
+    everything = elsewhere("hello-00002", "hello-00003", revisions=revisions)
+    assert shares((), everything) == {"hello-00003": 100}
+    assert shares((), is_ready(everything, "hello-00001")) == {"hello-00001": 100}
+    canary = (TrafficTarget(10, latest=True), TrafficTarget(90, previous=True))
+    assert shares(canary, everything) == {"hello-00003": 10, "hello-00002": 90}
+
+
+def test_a_newer_one_of_another_node_is_not_what_this_one_goes_back_to() -> None:
+    revisions = after(hello("one"), hello("two"), ready=False)
+    revisions = replace(revisions, latest="hello-00001")
+    known = (replace(each, ready=False) for each in revisions.known)
+    revisions = elsewhere("hello-00002", revisions=replace(revisions, known=tuple(known)))
+    assert shares((), revisions) == {"hello-00001": 100}
 
 
 def test_a_first_revision_needs_no_rollout() -> None:

@@ -104,10 +104,11 @@ def _time(name: str) -> Callable[[Figures], Part]:
 
 
 def _ejected(figures: Figures) -> Part:
-    left = figures["ejectedForSeconds"]
+    count, left = figures["ejections"], figures["ejectedForSeconds"]
+    often = "once" if count == 1 else f"{count} times"
     if left:
-        return (f"{figures['ejections']} times, for {took(left)} more", "red")
-    return f"{figures['ejections']} times" if figures["ejections"] else "-"
+        return (f"{often}, for {took(left)} more", "red")
+    return often if count else "-"
 
 
 _ALWAYS: list[Column] = [
