@@ -39,7 +39,7 @@ class Call(NamedTuple):
     path: str = ""
     """Where an instance that speaks HTTP is to be called, "" = where its own document says."""
     format: Literal["binary", "json"] | None = None
-    """In which of CloudEvents' modes it gets the event; None = binary."""
+    """In which mode of CloudEvents over HTTP it is to get the event; None = binary."""
 
 
 class Service(Protocol):

@@ -85,6 +85,11 @@ class Membership:
         """Whether there may be other nodes: brokers are in an engine."""
         return self._task is not None and self._engine != EMBEDDED
 
+    @property
+    def reached(self) -> bool:
+        """Whether the engine has been, since this node began to use it."""
+        return self._cluster is not None
+
     async def joined(self, seconds: float, *, once: bool = False) -> bool:
         """Whether the engine has been reached, waited for up to that long; `once`: no longer than
         the first try takes."""

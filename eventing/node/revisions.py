@@ -217,7 +217,8 @@ def split(targets: Iterable[TrafficTarget], revisions: Revisions) -> Split:
     if latest is not None and not latest.ready and not rolled_back:
         running.add(latest.name)
     if revisions.rollout is not None and revisions.rollout.state == "rolling":
-        running |= {revisions.rollout.new} & set(revisions.names)
+        # At 100 % as well: the calls may have to go back at once.
+        running |= {revisions.rollout.old, revisions.rollout.new} & set(revisions.names)
     ordered = tuple(Weighted(name, weight) for name, weight in shares.items() if weight > 0)
     return Split(ordered, tags, frozenset(running))
 

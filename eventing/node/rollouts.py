@@ -8,7 +8,7 @@ itself; the others follow (eventing/node/shared_revisions.py).
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,7 @@ class Rollouts:
         self._node = node
         self._underway: dict[Key, _Underway] = {}
         self._leases = RolloutLeases(lambda name: node.membership.lease(name))
+        self._held_since: dict[str, float] = {}
         self._changed = asyncio.Event()
 
     def revision_ready(self, key: Key, name: str) -> None:
@@ -111,7 +112,9 @@ class Rollouts:
                     await self._node.respread()
                 for key in tuple(self._node.revisions.revisions):
                     self._step(key)
-                self._leases.keep(map(self._lease_name, self._underway))
+                if self._node.shared.told:
+                    # Not before: the next one goes on from what it can read.
+                    self._keep_leases({self._lease_name(key) for key in self._underway})
             except EventingError as error:
                 log.error("the calls of functions could not be spread anew: %s", error)
             except Exception:  # A mistake of ours must not end it.
@@ -145,7 +148,7 @@ class Rollouts:
 
     def renew_leases(self) -> None:
         """The nodes are those of another engine from now on."""
-        self._leases.keep(())
+        self._keep_leases(frozenset())
 
     async def close(self) -> None:
         """Leave what is on its way to other nodes."""
@@ -269,7 +272,7 @@ class Rollouts:
         underway = self._at(key, workload, rollout, now, *figures)
         plan, measuring, index = underway.plan, underway.measuring, underway.measuring.moment.step
         underway.report = report = measuring.report(now, *figures)
-        steps = not self._node.membership.shared or self._leases.held(self._lease_name(key))
+        steps = self._steps(key)
         if steps and rollout.percent != plan.steps[index]:
             measuring.begin(measuring.moment, now, *figures)
             self._move(key, revisions, replace(rollout, percent=plan.steps[index], step=index))
@@ -314,6 +317,24 @@ class Rollouts:
             underway.measuring.begin(moment, now, old, new)
             underway.elsewhere = ()
         return underway
+
+    def _steps(self, key: Key) -> bool:
+        """Whether this node does, and knows how far another one that did has come."""
+        if not self._node.membership.shared:
+            return True
+        name = self._lease_name(key)
+        if not self._leases.held(name):
+            self._held_since.pop(name, None)
+            return False
+        if name not in self._held_since:
+            self._held_since[name] = time.monotonic()
+            self._node.shared.changed()
+        return self._node.shared.read_at > self._held_since[name]
+
+    def _keep_leases(self, names: Set[str]) -> None:
+        self._leases.keep(names)
+        for name in self._held_since.keys() - names:
+            del self._held_since[name]
 
     def _lease_name(self, key: Key) -> str:
         rollout = self._node.revisions.revisions[key].rollout

@@ -6,7 +6,6 @@ bound is one for all of them, and it outlives changes of the wiring with its cou
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from eventing.node.wiring import Destination, Key
 from functions.base import Call, Response, Service
@@ -16,8 +15,6 @@ from functions.traffic.router import TrafficRouter
 
 MakeTarget = Callable[[Destination], Service]
 Done = Callable[[Response], None]
-_Way = tuple[str, Literal["binary", "json"] | None]
-"""The absolute URI of a call, and the format it asks for."""
 
 
 class RunningRemotes:
@@ -44,10 +41,10 @@ class RunningRemotes:
         remote = self._remotes.get(destination.function)
         if remote is None:
             return None
-        way = (destination.name, destination.format)
-        remote.targets.by_way[way] = self._make_target(destination)
+        if destination not in remote.targets.paths:
+            remote.targets.add(destination, self._make_target(destination))
         router = remote.router
-        return AtPath(router.ordered if ordered else router, *way)
+        return AtPath(router.ordered if ordered else router, remote.targets.paths[destination])
 
     def router(self, key: Key) -> TrafficRouter | None:
         remote = self._remotes.get(key)
@@ -61,14 +58,25 @@ class RunningRemotes:
 
 @dataclass(slots=True)
 class _Targets:
-    """Sends each call the way it says. Those of former wirings stay for calls that are with the
-    router still: there are as many as triggers have asked for in the life of the node."""
+    """Sends each call to the destination that its path stands for. Those of former wirings stay for
+    calls that are with the router still: there are as many as triggers have asked for in the life
+    of the node.
 
-    by_way: dict[_Way, Service] = field(default_factory=dict)
+    A path is the destination's URI and, as destinations differ in more than that, a fragment: it
+    tells them apart, and no server is ever sent it.
+    """
+
+    paths: dict[Destination, str] = field(default_factory=dict)
+    by_path: dict[str, Service] = field(default_factory=dict)
+
+    def add(self, destination: Destination, target: Service) -> None:
+        path = f"{destination.name}#{len(self.paths)}"
+        self.paths[destination] = path
+        self.by_path[path] = target
 
     def submit(self, call: Call, done: Done) -> None:
         """See Service."""
-        self.by_way[call.path, call.format].submit(call, done)
+        self.by_path[call.path].submit(call, done)
 
 
 class _Remote:

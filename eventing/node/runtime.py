@@ -542,9 +542,9 @@ class Runtime:
         match destination.kind:
             case "function":
                 function = self.functions.service(destination.name, ordered=ordered)
-                if function is None or not destination.path:
+                if function is None or not (destination.path or destination.format):
                     return function
-                return AtPath(function, destination.path)
+                return AtPath(function, destination.path, destination.format)
             case "uri" if destination.function:
                 return self.remotes.service(destination, ordered=ordered)
             case "uri":

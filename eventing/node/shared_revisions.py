@@ -53,6 +53,9 @@ class Tables(Protocol):
     @property
     def shared(self) -> bool: ...
 
+    @property
+    def reached(self) -> bool: ...
+
     async def members(self) -> list[Member]: ...
 
     async def documents(self, table: str) -> Mapping[str, Document]: ...
@@ -76,6 +79,8 @@ class SharedRevisions:
         """Of this node among them."""
         self.reached = False
         """Whether what the others know has been read since the node was started."""
+        self.read_at = 0.0
+        """What they had stored by then is known; by the monotonic clock."""
         self._store = store
         self._tables = tables
         self._follow = follow
@@ -90,6 +95,7 @@ class SharedRevisions:
         self._met: set[Key] = set()
         self._fitting: dict[tuple[str, str], bool] = {}
         self._announced: Mapping[Key, str] = {}
+        self._news = self._told = 0
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._fault = ""
@@ -108,7 +114,7 @@ class SharedRevisions:
                 self._left[key, before] = time.time()
                 self._to_remove.add((key, before))
             self._to_remove.discard((key, now))
-        self._changed.set()
+        self.changed()
 
     def before(self, workloads: Mapping[Key, Workload]) -> dict[Key, Revisions]:
         """What is known of these functions: by this node, or else by others alone. Revisions that
@@ -136,8 +142,14 @@ class SharedRevisions:
         return found
 
     def changed(self) -> None:
-        """This node knows something that the others don't."""
+        """This node knows something that the others don't, or has to know what they do."""
+        self._news += 1
         self._changed.set()
+
+    @property
+    def told(self) -> bool:
+        """Whether the others could have read all that this node knows."""
+        return self._told == self._news
 
     def announcement(self) -> Mapping[Key, str]:
         """Which document that asks for a rollout is in force here, by function: those of which the
@@ -149,7 +161,7 @@ class SharedRevisions:
     async def run(self) -> None:
         """Until it is cancelled. What fails is tried again."""
         while True:
-            if self._tables.shared:
+            if self._askable:
                 try:
                     await self.refresh()
                     await self.share()
@@ -163,7 +175,7 @@ class SharedRevisions:
     async def catch_up(self, workloads: Mapping[Key, Workload]) -> None:
         """Before documents are to change to these: learn which are in force elsewhere, and how far
         they are there. Nothing is learned while the engine is away."""
-        if not self._tables.shared or not workloads:
+        if not self._askable or not workloads:
             return
         self._coming = workloads
         self._documents = {}  # more of it may be understood now
@@ -178,16 +190,17 @@ class SharedRevisions:
 
     async def refresh(self) -> None:
         """Learn what the others have stored. Nothing is learned while the engine is away."""
-        if not self._tables.shared:
+        if not self._askable:
             return
         async with self._one_at_a_time:
+            began = time.monotonic()
             try:
                 documents = await self._tables.documents(TABLE)
             except StorageError as error:
                 self._failed(error)
                 return
             self._worked()
-            self.reached = True
+            self.reached, self.read_at = True, began
             if documents is not self._documents:
                 self._documents = documents
                 self._records = self._understood(read_records(documents))
@@ -199,17 +212,18 @@ class SharedRevisions:
     async def share(self) -> None:
         """Tell the others what this node knows and they don't. What can't be stored now is told
         later."""
-        if not self._tables.shared or not self.reached:
+        if not self._askable or not self.reached:
             return
         async with self._one_at_a_time:
             documents = dict(self._in_force)
-            changes = self._untold()
+            changes, news = self._untold(), self._news
             try:
                 if changes:
                     await self._tables.store(TABLE, changes)
             except StorageError as error:
                 self._failed(error)
                 return
+            self._told = news
             self._to_remove -= {each for each in self._to_remove if rollout_key(*each) in changes}
             self._announced = {
                 key: document
@@ -232,6 +246,11 @@ class SharedRevisions:
             await self.share()
 
     # Inside
+
+    @property
+    def _askable(self) -> bool:
+        """Not before the engine has been reached for the first time: the membership tells of it."""
+        return self._tables.shared and self._tables.reached
 
     def _understood(self, records: Records) -> Records:
         """Without the revisions of functions that this node has not, and those whose template it

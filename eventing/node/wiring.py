@@ -130,9 +130,9 @@ class Destination:
     """Where events go: `kind` tells how to read `name` (a key, or an absolute URI). The last two
     kinds are sinks in another engine.
 
-    `format` forces the HTTP encoding of a URI; `timeout` are the seconds it has to answer where the
-    delivery names none, None = the client's own. `path` is where a function that speaks HTTP is
-    sent its events, "" = where its own document says. `function` is the function that a URI is
+    `format` forces the HTTP encoding of a URI or a container; `timeout` are the seconds it has to
+    answer where the delivery names none, None = the client's own. `path` is where a function that
+    speaks HTTP is sent its events, "" = where its own document says. `function` is the function that a URI is
     the address of, where that has a traffic policy. `security` is whom a URI's server is taken for,
     and what it is shown.
     """
@@ -717,7 +717,7 @@ class _Resolution:
             case "Function" | "Service" | "InferenceService" if key in self.remotes:
                 return self._remote_destination(target, reference, key, reason, format)
             case "Function" | "Service" | "InferenceService" if key in self.functions:
-                return self._function_destination(target, reference, key, reason)
+                return self._function_destination(target, reference, key, reason, format)
             case "Broker" if key in self.brokers:
                 found = Destination("broker", key)
             case "EventTransform" if key in self.transforms:
@@ -755,19 +755,25 @@ class _Resolution:
         return replace(found, timeout=remote.workload.timeout, function=named)
 
     def _function_destination(
-        self, target: Target, reference: Reference, key: Key, reason: str
+        self,
+        target: Target,
+        reference: Reference,
+        key: Key,
+        reason: str,
+        format: Literal["binary", "json"] | None,
     ) -> Destination:
         if reference.identity not in self.resources and reference.kind != "Function":
             raise _NotReady(reason, self._missing(reference, key))
         path = ""
+        containers = all(each.container for each in self.functions[key].revisions.values())
         if target.uri is not None:
-            containers = all(each.container for each in self.functions[key].revisions.values())
             path = urljoin("/", target.uri)
             if not containers or not path.startswith("/"):
                 raise _NotReady(
                     reason, f"{reference} has no HTTP address that the uri {target.uri} could join"
                 )
-        return Destination("function", key, path=path)
+        # A process gets the event as it is, by no encoding of HTTP.
+        return Destination("function", key, format if containers else None, path=path)
 
     def _missing(self, reference: Reference, key: Key) -> str:
         condition = self.conditions.get(reference.identity)

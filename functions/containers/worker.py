@@ -5,10 +5,11 @@ import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Protocol
+from urllib.parse import urljoin
 
 from eventing.errors import InvalidEvent
 from eventing.event import validate_event
-from eventing.http_encoding import encode_http_binary
+from eventing.http_encoding import encode_http_binary, encode_http_structured
 from eventing.trace_context import trace_headers
 from functions.base import Call, Response
 from functions.containers.container import Container
@@ -59,6 +60,7 @@ class ContainerWorker:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._address: Address | None = None
+        self._paths: dict[str, Address] = {}
         self._waiting: list[tuple[int, Call]] = []
         self._calls: dict[int, Exchange | None] = {}
         self._cancelled: set[int] = set()
@@ -137,17 +139,27 @@ class ContainerWorker:
             # The pool is still at it: its answer comes in a turn of its own.
             self._loop.call_soon(self._respond, id, response)
             return
-        headers, body = encode_http_binary(event)
+        encode = encode_http_structured if call.format == "json" else encode_http_binary
+        headers, body = encode(event)
         headers += trace_headers(event.attributes)
         headers.append((b"prefer", b"reply"))
         # What a handler's Context tells (eventing/sdk/calls.py reads them); others ignore it.
         headers.append((b"eventing-attempt", b"%d" % call.attempt))
         headers.append((b"eventing-trigger", call.trigger.encode()))
-        request = Request(address, headers, body, self.revision.timeout + BEYOND)
+        where = self._at(call.path, address) if call.path else address
+        request = Request(where, headers, body, self.revision.timeout + BEYOND)
         self._calls[id] = None
         exchange = self._client.send(request, partial(self._answered, id, time.monotonic_ns()))
         if id in self._calls:
             self._calls[id] = exchange
+
+    def _at(self, path: str, address: Address) -> Address:
+        """Another path of the container. Triggers name few of them."""
+        found = self._paths.get(path)
+        if found is None:
+            found = Address.parse(urljoin(address.url, path), http2=address.http2_only or None)
+            self._paths[path] = found
+        return found
 
     def _answered(self, id: int, started: int, answer: Answer) -> None:
         if id not in self._calls:

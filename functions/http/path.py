@@ -1,4 +1,4 @@
-"""A function that speaks HTTP, called at another path than its own, or in another format."""
+"""A function that speaks HTTP, called at another path than its own or in a certain format."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,7 +7,7 @@ from functions.base import Call, Response, Service
 
 
 class AtPath:
-    """Sends every call to `path` of the service, and in `format`; see Call."""
+    """Sends every call to `path` of the service, "" = its own, in `format`."""
 
     def __init__(
         self, service: Service, path: str, format: Literal["binary", "json"] | None = None
@@ -18,4 +18,4 @@ class AtPath:
 
     def submit(self, call: Call, done: Callable[[Response], None]) -> None:
         """See Service."""
-        self._service.submit(Call._make((*call[:5], self._path, self._format)), done)
+        self._service.submit(call._replace(path=self._path, format=self._format), done)

@@ -72,11 +72,11 @@ spec:
 class Wiring:
     """A node whose function `other-language` is a container, and what the handler behind it got."""
 
-    def __init__(self, folder: Path, engine: ContainerEngine) -> None:
+    def __init__(self, folder: Path, engine: ContainerEngine, app: str = APP) -> None:
         self.image = engine.image
         self.journal = folder / "journal"
         self.node = NodeProcess(
-            write_project(folder / "project", {"app.py": APP, "wiring.yaml": WIRING}),
+            write_project(folder / "project", {"app.py": app, "wiring.yaml": WIRING}),
             data=folder / "data",
             log=folder / "node.log",
             arguments=["--scale-to-zero-grace", "0"],
@@ -142,6 +142,42 @@ def test_a_server_in_another_language_scales_to_zero_and_back(wiring: Wiring, at
     assert set(wiring.recorded().values()) == {"other-language-00001"}
     assert wiring.service()["status"]["coldStarts"] >= 1
     assert wiring.service()["status"]["image"] == wiring.image
+
+
+ELSEWHERE = """
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: path}
+spec:
+  broker: default
+  filter: {attributes: {type: echo.path}}
+  subscriber:
+    ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: other-language}
+    uri: /deeper/place?x=1
+"""
+
+PATHS = """
+    import os
+    from eventing import CloudEvent, Context, function
+
+    @function
+    async def record(event: CloudEvent, context: Context):
+        told = event.get_data()
+        with open(os.environ["JOURNAL"], "a") as journal:
+            journal.write(told["path"] + "\\n")
+    """
+
+
+def test_a_trigger_may_name_a_path(tmp_path: Path, container_engine: ContainerEngine) -> None:
+    wiring = Wiring(tmp_path, container_engine, app=PATHS)
+    try:
+        wiring.apply()
+        wiring.node.apply(ELSEWHERE)
+        wiring.send("one", "echo.path")
+        wait_for(lambda: wiring.journal.exists() and wiring.journal.read_text(), "it is recorded")
+        assert wiring.journal.read_text() == "/deeper/place\n"
+    finally:
+        wiring.node.stop()
 
 
 def test_a_new_revision_that_can_not_start_takes_nothing_out_of_service(wiring: Wiring) -> None:

@@ -71,7 +71,7 @@ def test_describe_shows_which_policy_counts_and_how_each_revision_does(node: Tra
     ]
     assert second[2] == str(figures["work-00002"]["errors"])
     assert second[3] == "0"
-    assert second[-5:-3] == ["1", "times,"]
+    assert second[-5:-3] == ["once,", "for"]
     [copies] = [row for row in shown if row[:2] == ["copies", "for"]]
     assert copies[2:5] == [
         "work-00003:",
@@ -88,7 +88,7 @@ def test_describe_revision_shows_its_own(node: TrafficNode) -> None:
     figures = node.figures()["work-00002"]
     assert f"{figures['errors']} errors and 0 refused of {figures['calls']} calls" in shown
     assert f"{figures['retried']} retried" in shown
-    assert "1 times, for " in shown
+    assert "once, for " in shown
     assert "Copies" in run(node, "describe", "revision", "work-00003")
 
 

@@ -1,4 +1,4 @@
-"""What explain says of the call: route, revisions, faults, copies; nothing where none differs."""
+"""What explain says of the call an event would be: its route, revisions, faults and copies."""
 
 from textwrap import dedent
 
@@ -69,7 +69,7 @@ def test_a_call_that_no_route_matches() -> None:
 
 
 def test_the_event_is_matched_as_the_trigger_hands_it_over() -> None:
-    transform = 'transform: \'id = 0 ? $ : $merge([$, {"type": "paid"}])\''
+    transform = 'transform: {jsonata: {expression: \'$merge([$, {"type": "paid"}])\'}}'
     wiring = wired(FUNCTION, POLICY, trigger(more=transform))
     assert told(wiring, "made").startswith('route 0 "paid"')
 

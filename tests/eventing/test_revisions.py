@@ -143,6 +143,8 @@ def test_a_rollout_splits_what_goes_to_the_latest() -> None:
     assert shares((), moved) == {"hello-00001": 90, "hello-00002": 10}
     half = (TrafficTarget(50, latest=True), TrafficTarget(50, revision="hello-00001"))
     assert shares(half, moved) == {"hello-00001": 95, "hello-00002": 5}
+    whole = replace(revisions, rollout=replace(revisions.rollout, percent=100.0))
+    assert split((), whole).running == {"hello-00001", "hello-00002"}, "it may have to go back"
 
 
 def test_what_was_rolled_back_gets_no_calls_and_does_not_run_until_the_document_changes() -> None:

@@ -87,7 +87,7 @@ class Node:
     """What of a node has to do with revisions, and its view of the engine; `cut_off`: it alone
     does not reach it."""
 
-    shared = True
+    shared = reached = True
 
     def __init__(self, engine: Engine, folder: Path, name: str) -> None:
         self.store_ = RevisionStore(folder / name)
