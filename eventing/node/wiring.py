@@ -130,11 +130,11 @@ class Destination:
     """Where events go: `kind` tells how to read `name` (a key, or an absolute URI). The last two
     kinds are sinks in another engine.
 
-    `format` forces the HTTP encoding of a URI or a container; `timeout` are the seconds it has to
-    answer where the delivery names none, None = the client's own. `path` is where a function that
-    speaks HTTP is sent its events, "" = where its own document says. `function` is the function that a URI is
-    the address of, where that has a traffic policy. `security` is whom a URI's server is taken for,
-    and what it is shown.
+    `format` forces the HTTP encoding of a URI or a container; `timeout` are the seconds it has
+    to answer where the delivery names none, None = the client's own. `path` is where a function
+    that speaks HTTP is sent its events, "" = where its own document says. `function` is the
+    function that a URI is the address of, where that has a traffic policy. `security` is whom a
+    URI's server is taken for, and what it is shown.
     """
 
     kind: Literal["function", "uri", "broker", "transform", "kafka-sink", "redis-stream-sink"]
