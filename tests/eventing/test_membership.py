@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from brokers.base import BrokerStats, SubscriptionStats
-from brokers.cluster import Cluster, Member
+from brokers.cluster import Cluster, Document, Member
 from brokers.kafka.settings import KafkaSettings
 from brokers.local_cluster import LocalCluster, LocalLease
 from eventing.errors import StorageError
@@ -32,6 +32,7 @@ class Engine:
     def __init__(self) -> None:
         self.away = self.silent = False
         self.seen: dict[str, Mapping[str, Any]] = {}
+        self.tables = LocalCluster("engine")
         self.open = 0
         self.asked = 0
 
@@ -66,6 +67,14 @@ class Shared:
 
     def lease(self, name: str) -> LocalLease:
         return LocalLease()
+
+    async def documents(self, table: str) -> Mapping[str, Document]:
+        await self._engine.reach()
+        return await self._engine.tables.documents(table)
+
+    async def store(self, table: str, changes: Mapping[str, Document | None]) -> None:
+        await self._engine.reach()
+        await self._engine.tables.store(table, changes)
 
     async def close(self) -> None:
         if self._open:
@@ -182,6 +191,45 @@ def test_an_engine_that_is_away_at_first_is_joined_when_it_is_there(
         assert (await lease).held
         assert nodes.one.open == 1, "each failed try was closed"
         await node.close()
+
+    run(main())
+
+
+def test_tables_are_those_of_the_engine_and_an_error_until_it_has_been_reached(
+    nodes: Nodes,
+) -> None:
+    async def main() -> None:
+        nodes.one.away = True
+        a, b = nodes.membership(), nodes.membership()
+        await a.use("a", ONE)
+        assert a.shared and not a.reached
+        assert not await a.joined(10, once=True), "the first try is enough"
+        with pytest.raises(StorageError, match="the engine is away"):
+            await a.documents("table")
+        nodes.one.away = False
+        assert await a.joined(10)
+        await b.use("b", ONE)
+        assert await b.joined(10, once=True)
+        await a.store("table", {"key": {"by": "a"}})
+        assert await b.documents("table") == {"key": {"by": "a"}}
+        nodes.one.silent = True
+        with pytest.raises(StorageError, match="does not answer within"):
+            await a.documents("table")
+        with pytest.raises(StorageError, match="does not answer within"):
+            await a.store("table", {"key": None})
+        nodes.one.silent = False
+        for each in (a, b):
+            await each.close()
+
+    run(main())
+
+
+def test_a_node_with_embedded_brokers_shares_nothing(nodes: Nodes) -> None:
+    async def main() -> None:
+        alone = nodes.membership()
+        await alone.use("a", EMBEDDED)
+        assert not alone.shared
+        await alone.close()
 
     run(main())
 
