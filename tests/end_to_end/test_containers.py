@@ -222,7 +222,11 @@ def test_traffic_moves_to_a_new_image_while_events_come(wiring: Wiring) -> None:
     wiring.apply()
     load = IngressLoad(wiring.node.ingress, "load", type="echo", singles=2, batchers=0).start()
     wait_for(lambda: len(wiring.recorded()) > 50, "the first revision is at work")
-    wiring.apply(rollout="{steps: [20, 100], interval: PT1S, minEvents: 20}", VERSION="two")
+    wiring.apply(
+        # How long calls take on a busy machine is not what is tried here.
+        rollout="{steps: [20, 100], interval: PT1S, minEvents: 20, latencyFactor: 1000}",
+        VERSION="two",
+    )
     wait_for(
         lambda: wiring.revision(1)["reason"] == "NoTraffic", "the second revision has all calls", 60
     )

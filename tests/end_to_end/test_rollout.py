@@ -32,7 +32,7 @@ metadata: {{name: work}}
 spec:
   handler: app:work
   env: [{{name: VERSION, value: {version}}}]
-  rollout: {{steps: [10, 50, 100], interval: {interval}, minEvents: 20}}
+  rollout: {{steps: [10, 50, 100], interval: {interval}, minEvents: 20, latencyFactor: 1000}}
 """
 
 TRIGGER = """
