@@ -91,7 +91,7 @@ class SharedRevisions:
         self._coming: Mapping[Key, Workload] = {}
         self._in_force: dict[Key, str] = {}
         self._left: dict[tuple[Key, str], float] = {}
-        self._to_remove: set[tuple[Key, str]] = set()
+        self._to_remove: dict[tuple[Key, str], float] = {}
         self._met: set[Key] = set()
         self._fitting: dict[tuple[str, str], bool] = {}
         self._announced: Mapping[Key, str] = {}
@@ -112,8 +112,8 @@ class SharedRevisions:
             now = self._in_force[key] = document_digest(workload)
             if before and before != now:
                 self._left[key, before] = time.time()
-                self._to_remove.add((key, before))
-            self._to_remove.discard((key, now))
+                self._to_remove[key, before] = time.monotonic()
+            self._to_remove.pop((key, now), None)
         self.changed()
 
     def before(self, workloads: Mapping[Key, Workload]) -> dict[Key, Revisions]:
@@ -224,7 +224,9 @@ class SharedRevisions:
                 self._failed(error)
                 return
             self._told = news
-            self._to_remove -= {each for each in self._to_remove if rollout_key(*each) in changes}
+            self._to_remove = {
+                each: since for each, since in self._to_remove.items() if since > self.read_at
+            }
             self._announced = {
                 key: document
                 for key, document in documents.items()
@@ -324,7 +326,7 @@ class SharedRevisions:
             changes |= dict.fromkeys(there.keys() - kept)
             changes |= self._untold_rollout(key, own)
         for key, document in self._to_remove:
-            if rollout_key(key, document) in self._documents:
+            if any(e.rollout.of == document for e in self._records.rollouts.get(key, ())):
                 changes[rollout_key(key, document)] = None
         return changes
 

@@ -144,13 +144,15 @@ class Release:
         self._engine = engine
         self.all: list[Released] = []
 
-    def start(self, *names: str, files: dict[str, str] | None = None) -> list[Released]:
+    def start(
+        self, *names: str, files: dict[str, str] | None = None, ready: bool = True
+    ) -> list[Released]:
         made = [Released(self._folder, name, self._engine.url, files or {}) for name in names]
         self.all += made
         for each in made:
             each.node.launch()
         for each in made:
-            each.node.wait_until_up()
+            each.node.wait_until_up(ready=ready)
         return made
 
     def handled(self, version: str) -> set[str]:
@@ -318,3 +320,37 @@ def test_the_node_that_steps_need_not_be_the_one_that_has_the_calls(
         assert not idle.met()
     finally:
         release.kill()
+
+
+def test_a_node_that_begins_without_its_engine_learns_before_it_takes_events(
+    release: Release, engine: Engine
+) -> None:
+    (a,) = release.start("a")
+    a.apply("good")
+    wait_for(lambda: a.node.resource("Revision", "work-00001")["ready"], "it is ready")
+    a.apply("better", interval="PT1H")
+    wait_for(lambda: a.is_at(10), "the first step")
+    a.post("/api/v1/rollback", function="default/work")
+    told = a.rollout()
+    assert a.node.post("order", "left") == 202
+    wait_for(lambda: "left" in release.handled("good"), "it is handled")
+    assert a.node.stop() == 0
+    engine.server.stop()
+
+    # By itself it takes the only version that its files hold for the first one; and what the
+    # traffic of another function is pinned to may be known to others.
+    better = WORK.format(version="better", interval="PT1H")
+    also = better[: better.index("  rollout:")].replace("name: work}", "name: also}")
+    pinned = "  traffic: [{revisionName: also-00007, percent: 100}]\n"
+    files = {"work.yaml": better, "also.yaml": also + pinned}
+    (c,) = release.start("c", files=files, ready=False)
+    assert "work-00002" not in c.revisions()
+    assert c.node.resource("Function", "also")["reason"] == "RevisionNotFound"
+    engine.server.start()
+    wait_for(lambda: c.node.ask("GET", "/readyz")[0] == 200, "it is ready", 120)
+    for number in range(50):
+        assert c.node.post("order", f"to-c-{number}") == 202
+    wait_for(lambda: len(release.handled("good")) >= 51, "all are handled")
+    assert "better" not in c.met()
+    assert c.rollout() == told
+    assert "work-00002" in c.revisions() and c.traffic() == {"work-00001": 100}

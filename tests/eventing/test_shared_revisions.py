@@ -496,6 +496,7 @@ def test_documents_that_come_back_begin_anew_once_no_node_has_them(nodes: Nodes)
             await node.apply(hello("one", rollout=PLAN))
         await nodes.sync(a, b)
         assert not read_records(await a.documents(TABLE)).rollouts
+        assert not a.sharing._to_remove, "nothing is left to do"
         for node in (a, b):
             await node.apply(hello("two", rollout=PLAN))
             await node.sync()
