@@ -15,9 +15,9 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from brokers.cluster import FORGET_AFTER, Document, Member
-from brokers.redis.connecting import make_client, shown_address
+from brokers.redis.connecting import make_client
 from brokers.redis.faults import storage_error
-from brokers.redis.settings import RedisSettings
+from brokers.redis.settings import RedisSettings, shown_address
 from eventing.errors import StorageError
 
 MEMBERS: Final = "eventing:{nodes}:members"

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, ResponseError
 
 from brokers.redis.faults import LEAST_VERSION, too_old
-from brokers.redis.settings import RedisSettings
+from brokers.redis.settings import RedisSettings, shown_address
 
 CONNECT_WITHIN = 3.0
 """Seconds."""
@@ -112,11 +112,6 @@ def make_client(settings: RedisSettings) -> "Redis | RedisCluster":
     if settings.cluster:
         return RedisCluster(host=host, port=port, **options)
     return Redis(host=host, port=port, db=_database(settings), retry=_ONCE, **options)
-
-
-def shown_address(settings: RedisSettings) -> str:
-    """The address, for people."""
-    return settings.address.partition("://")[2]
 
 
 _ONCE = Retry(NoBackoff(), 1)

@@ -74,3 +74,8 @@ def parse_redis_url(url: str, secret: Mapping[str, bytes] | None = None) -> Redi
         replicas,
         cluster,
     )
+
+
+def shown_address(settings: RedisSettings) -> str:
+    """The address, for people."""
+    return settings.address.partition("://")[2]

@@ -13,7 +13,7 @@ from brokers.cluster import Cluster
 from brokers.embedded import EmbeddedBroker
 from brokers.kafka.settings import PARTITIONS, KafkaSettings, parse_kafka_url, security_of
 from brokers.local_cluster import LocalCluster
-from brokers.redis.settings import RedisSettings, parse_redis_url
+from brokers.redis.settings import RedisSettings, parse_redis_url, shown_address
 from eventing.errors import UserError
 from eventing.resources import Engine
 from eventing.resources.broker_config import TOPIC_OPTION
@@ -143,7 +143,7 @@ def shown_engine(settings: EngineSettings) -> str:
         case KafkaSettings():
             return f"Kafka at {settings.bootstrap_servers}"
         case RedisSettings():
-            return f"Redis at {settings.address.partition('://')[2]}"
+            return f"Redis at {shown_address(settings)}"
         case Embedded():
             return "embedded"
 

@@ -89,7 +89,12 @@ def revision_items(node: Node) -> list[dict[str, Any]]:
         if revisions is None:
             continue
         namespace = key.partition("/")[0]
+        router = node.runtime.functions.router(key)
+        traffic = router.stats().revisions if router is not None else {}
         for revision in reversed(revisions.known):
+            status = _revision_status(node, key, revision)
+            if revision.name in traffic:
+                status["trafficFigures"] = revision_figures(traffic[revision.name])
             items.append(
                 {
                     "kind": "Revision",
@@ -99,7 +104,7 @@ def revision_items(node: Node) -> list[dict[str, Any]]:
                     "source": "",
                     "applied": False,
                     "document": None,
-                    "status": _revision_status(node, key, revision),
+                    "status": status,
                 }
             )
     return items
@@ -109,17 +114,16 @@ def _condition(
     node: Node, key: Key, revisions: Revisions, revision: Revision
 ) -> dict[str, str | bool]:
     pool = node.runtime.functions.pools(key).get(revision.name)
-    told: dict[str, str | bool] = {"ready": True, "reason": "", "message": ""}
-    if pool is not None and pool.failing:
+    if pool is None:
+        return {"ready": True, "reason": "NoTraffic", "message": "nothing is sent to it"}
+    if pool.failing:
         return {"ready": False, "reason": "StartFailed", "message": pool.stats().errors[-1]}
-    if pool is not None and not revision.ready:
+    if not revision.ready:
         message = f"no instance of it has been ready; {revisions.serving} goes on"
         if revisions.serving == revision.name:
             message = "no instance of it has been ready"
         return {"ready": False, "reason": "Starting", "message": message}
-    if pool is None:
-        told |= {"reason": "NoTraffic", "message": "nothing is sent to it"}
-    return told
+    return {"ready": True, "reason": "", "message": ""}
 
 
 def _revision_status(node: Node, key: Key, revision: Revision) -> Status:
@@ -142,10 +146,6 @@ def _revision_status(node: Node, key: Key, revision: Revision) -> Status:
     pool = functions.pools(key).get(revision.name)
     if found is not None and pool is not None:
         status |= _runs(found) | _figures(pool.stats())
-    router = functions.router(key)
-    figures = router.stats().revisions.get(revision.name) if router is not None else None
-    if figures is not None:
-        status["trafficFigures"] = revision_figures(figures)
     return status
 
 

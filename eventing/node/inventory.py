@@ -10,7 +10,7 @@ from eventing.node.engines import shown_engine
 from eventing.node.function_status import function_status, revision_items
 from eventing.node.node import Node
 from eventing.node.wiring import Discovered, Key
-from eventing.resources import Identity, Resource, to_document
+from eventing.resources import WORKLOADS, Identity, Resource, to_document
 
 Item = dict[str, Any]
 """`kind`, `namespace`, `name`, `ready`, `reason`, `message`, `source` (file:line:column, "" where
@@ -52,7 +52,7 @@ async def inventory(node: Node) -> list[Item]:
             case "KafkaSink" | "RedisStreamSink" as kind:
                 sink = node.runtime.sinks.running().get(Identity(kind, *key.split("/")))
                 item["status"] = sink.status() if sink is not None else {}
-            case "Function" | "Service" | "InferenceService":
+            case kind if kind in WORKLOADS:
                 item["status"] = function_status(node, key)
     return [*items, *revision_items(node)]
 

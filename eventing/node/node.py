@@ -35,8 +35,17 @@ from eventing.node.runtime import Runtime
 from eventing.node.servers import HttpServer
 from eventing.node.shared_revisions import SharedRevisions
 from eventing.node.tokens import read_tokens
-from eventing.node.wiring import WORKLOADS, Condition, Key, RevisionPlan, embedded, resolve
-from eventing.resources import Identity, Problem, Resource, Workload, load, load_text, loaded_place
+from eventing.node.wiring import Condition, Key, RevisionPlan, embedded, resolve
+from eventing.resources import (
+    WORKLOADS,
+    Identity,
+    Problem,
+    Resource,
+    Workload,
+    load,
+    load_text,
+    loaded_place,
+)
 from functions.containers.containers import Containers
 from functions.containers.launcher import ContainerLauncher
 from functions.output_lines import LogLine

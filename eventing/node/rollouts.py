@@ -35,8 +35,8 @@ from eventing.node.rollout_reports import (
     read_report,
     report_document,
 )
+from eventing.resources import WORKLOADS, Identity, Workload
 from eventing.resources import RolloutPlan as WrittenPlan
-from eventing.resources import Workload
 from functions.rollout import Advance, Complete, Hold, RollBack, RolloutPlan
 from functions.traffic.figures import Figures
 
@@ -403,10 +403,10 @@ class Rollouts:
 
     def _workload(self, key: Key) -> Workload | None:
         namespace, _, name = key.partition("/")
-        for kind in ("Function", "Service", "InferenceService"):
-            for identity, resource in self._node.resources().items():
-                if identity == (kind, namespace, name) and isinstance(resource, Workload):
-                    return resource
+        for kind in WORKLOADS:
+            resource = self._node.resources().get(Identity(kind, namespace, name))
+            if isinstance(resource, Workload):
+                return resource
         return None
 
 

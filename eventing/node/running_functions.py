@@ -7,7 +7,6 @@ and goes.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -59,9 +58,8 @@ class RunningFunctions:
         self._pools: dict[Key, dict[str, Pool]] = {}
         self._routers: dict[Key, TrafficRouter] = {}
         self._ready: set[tuple[Key, str]] = set()
-        self._draining: Counter[Code] = Counter()
-        self._launchers: dict[Pool, Launcher] = {}
-        """Of all pools, those included that only end their calls."""
+        self._alive: dict[Pool, tuple[RevisionPlan, Launcher]] = {}
+        """All pools, those included that only end their calls."""
         self._background: set[asyncio.Task[Any]] = set()
 
     def renew(self, plans: Mapping[Key, FunctionPlan]) -> None:
@@ -71,27 +69,26 @@ class RunningFunctions:
             if before == plan:
                 continue
             pools = self._pools.setdefault(key, {})
-            replaced: list[tuple[RevisionPlan, Pool, Pool]] = []
+            replaced: list[tuple[Pool, Pool]] = []
             for name, wanted in plan.revisions.items():
                 old = before.revisions.get(name) if before is not None else None
                 if old == wanted and name in pools:
                     continue
                 pool = self._start(key, wanted)
-                if name in pools and old is not None:
-                    replaced.append((old, pools[name], pool))
+                if name in pools:
+                    replaced.append((pools[name], pool))
                 pools[name] = pool
             self._plans[key] = plan
             self._spread(key, plan)
-            for old, pool, successor in replaced:
+            for pool, successor in replaced:
                 # Calls that no worker has begun run on the new code.
                 pool.drain(successor)
-                self._retire(key, old, pool)
+                self._retire(key, pool)
             gone = [name for name in pools if name not in plan.revisions]
             for name in gone:
                 pool = pools.pop(name)
-                assert before is not None, "a revision came from a plan"
                 pool.drain(self.service(key))
-                self._retire(key, before.revisions[name], pool)
+                self._retire(key, pool)
 
     def redirect(self, key: Key, shares: tuple[Weighted, ...]) -> None:
         """Spread a function's calls so from now on; its revisions run already."""
@@ -101,10 +98,10 @@ class RunningFunctions:
     def retire(self, plans: Iterable[Key]) -> None:
         """Let go of functions that are not among these: their calls end first."""
         for key in set(self._plans) - set(plans):
-            plan = self._plans.pop(key)
+            del self._plans[key]
             self._routers.pop(key, None)
-            for name, pool in self._pools.pop(key).items():
-                self._retire(key, plan.revisions[name], pool)
+            for pool in self._pools.pop(key).values():
+                self._retire(key, pool)
 
     def service(self, key: Key, *, ordered: bool = False) -> Service | None:
         """What takes the function's calls; `ordered`: those of one key go to one revision. None
@@ -141,24 +138,18 @@ class RunningFunctions:
 
     def code_in_use(self) -> set[Code]:
         """Every version of code that a pool runs, or still has calls on."""
-        running = {
-            revision.code
-            for plan in self._plans.values()
-            for revision in plan.revisions.values()
-            if revision.code is not None
-        }
-        return running | {code for code, pools in self._draining.items() if pools}
+        return {plan.code for plan, _ in self._alive.values() if plan.code is not None}
 
     @property
     def launchers(self) -> set[Launcher]:
         """Those that a pool uses, or still has calls with."""
-        return set(self._launchers.values())
+        return {launcher for _, launcher in self._alive.values()}
 
     async def close(self, grace: float) -> None:
         """End every instance within `grace` seconds."""
         for router in self._routers.values():
             router.close()
-        await asyncio.gather(*(pool.close(grace) for pool in self._launchers))
+        await asyncio.gather(*(pool.close(grace) for pool in self._alive))
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -179,7 +170,7 @@ class RunningFunctions:
             meter=self._metering.meter(namespace, function, plan.name, plan.revision.memory),
             on_change=partial(self._changed, key, plan.name),
         )
-        self._launchers[pool] = launcher
+        self._alive[pool] = plan, launcher
         pool.start()
         if not scale.min and not scale.initial:
             self._tell_ready(key, plan.name)
@@ -205,20 +196,15 @@ class RunningFunctions:
             self._ready.add((key, name))
             self._on_ready(key, name)
 
-    def _retire(self, key: Key, plan: RevisionPlan, pool: Pool) -> None:
-        """Let its calls end, then let go of its code."""
-        code = plan.code
+    def _retire(self, key: Key, pool: Pool) -> None:
+        """Let its calls end, then let go of what ran it."""
 
         async def drain() -> None:
             await pool.close(max(OLD_CODE_GRACE, pool.revision.timeout))
-            self._launchers.pop(pool, None)
-            if code is not None:
-                self._draining[code] -= 1
+            del self._alive[pool]
             await self._let_go()
 
-        if code is not None:
-            self._draining[code] += 1
-        self._in_background(drain(), f"drain {key} {plan.name}")
+        self._in_background(drain(), f"drain {key} {pool.revision.revision}")
 
     def _in_background(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

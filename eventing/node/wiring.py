@@ -22,15 +22,21 @@ from eventing.node.engine_access import (
 from eventing.node.engines import EMBEDDED, EngineSettings, engine_name, engine_settings
 from eventing.node.expressions import trigger_filter
 from eventing.node.revision_names import revision_names
-from eventing.node.revisions import Revisions, UnknownRevision, split, with_latest
+from eventing.node.revisions import (
+    Revisions,
+    UnknownRevision,
+    numbered_name,
+    split,
+    with_latest,
+)
 from eventing.node.traffic_policies import RevisionNames, policies
 from eventing.resources import (
+    WORKLOADS,
     Broker,
     ConfigMap,
     EventTransform,
     Function,
     Identity,
-    InferenceService,
     KafkaSink,
     KafkaSource,
     PingSource,
@@ -40,7 +46,6 @@ from eventing.resources import (
     Reference,
     Resource,
     Secret,
-    Service,
     Source,
     Target,
     Trigger,
@@ -79,7 +84,6 @@ SETTINGS_NOT_VALID = "SettingsNotValid"
 
 _PING_DELIVERY = Delivery(retry=5, backoff_delay=0.05)
 """A PingSource has no `delivery`: Knative's own five tries after the first."""
-WORKLOADS = ("Function", "Service", "InferenceService")
 _ADDRESSABLE = (*WORKLOADS, "Broker", "EventTransform", "KafkaSink", "RedisStreamSink")
 
 
@@ -335,8 +339,8 @@ class _Resolution:
         self._settle_all(Broker)
         self._find_revisions()
         self._functions_without_yaml()
-        for kind in (Function, Service, InferenceService):
-            self._settle_all(kind)
+        for workload in self._workloads():
+            self._settle(workload)
         self._settle_all(KafkaSink)
         self._settle_all(RedisStreamSink)
         self._transforms()
@@ -370,7 +374,7 @@ class _Resolution:
             match resource:
                 case Broker():
                     self._broker(resource)
-                case Function() | Service() | InferenceService():
+                case Workload():
                     self._workload(resource)
                 case EventTransform():
                     self._transform(resource)
@@ -429,7 +433,7 @@ class _Resolution:
         names = revision_names(self.resources.values(), self.revisions)
         for found in self.found:
             key = f"{found.namespace}/{found.name}"
-            only = _first(found.name)
+            only = numbered_name(key, 1)
             names.setdefault(key, RevisionNames((only,), only, kind="Function"))
         self.policies, misnamed = policies(self.resources.values(), names)
         for identity, problems in misnamed.items():
@@ -456,7 +460,7 @@ class _Resolution:
                 )
         for key, found in self.discovered.items():
             if key not in self.ambiguous:
-                name = _first(found.name)
+                name = numbered_name(key, 1)
                 plan = _process_plan(key, name, found, None, {})
                 self.functions[key] = FunctionPlan(
                     key, {name: plan}, (Weighted(name, 100.0),), name, self.policies.get(key)
@@ -479,7 +483,7 @@ class _Resolution:
             path = ("spec", "traffic", error.index, "revisionName")
             raise _NotReady("RevisionNotFound", str(error), path) from None
         policy = self.policies.get(key)
-        running = spread.running | (_targets(policy) if policy is not None else frozenset())
+        running = spread.running | (policy.targets if policy is not None else frozenset())
         plans: dict[str, RevisionPlan] = {}
         problem: _NotReady | None = None
         for revision in revisions.known:
@@ -714,9 +718,9 @@ class _Resolution:
                 f"and there are none here; Knative's have apiVersion {SERVING}/v1",
             )
         match reference.kind:
-            case "Function" | "Service" | "InferenceService" if key in self.remotes:
+            case kind if kind in WORKLOADS and key in self.remotes:
                 return self._remote_destination(target, reference, key, reason, format)
-            case "Function" | "Service" | "InferenceService" if key in self.functions:
+            case kind if kind in WORKLOADS and key in self.functions:
                 return self._function_destination(target, reference, key, reason, format)
             case "Broker" if key in self.brokers:
                 found = Destination("broker", key)
@@ -727,9 +731,7 @@ class _Resolution:
             case _:
                 raise _NotReady(reason, self._missing(reference, key))
         if target.uri is not None:
-            raise _NotReady(
-                reason, f"{reference} has no HTTP address that the uri {target.uri} could join"
-            )
+            raise _no_address(reference, target.uri, reason)
         return found
 
     def _remote_destination(
@@ -769,9 +771,7 @@ class _Resolution:
         if target.uri is not None:
             path = urljoin("/", target.uri)
             if not containers or not path.startswith("/"):
-                raise _NotReady(
-                    reason, f"{reference} has no HTTP address that the uri {target.uri} could join"
-                )
+                raise _no_address(reference, target.uri, reason)
         # A process gets the event as it is, by no encoding of HTTP.
         return Destination("function", key, format if containers else None, path=path)
 
@@ -805,6 +805,10 @@ def _policy(delivery: Delivery) -> DeliveryPolicy:
     )
 
 
+def _no_address(reference: Reference, uri: str, reason: str) -> _NotReady:
+    return _NotReady(reason, f"{reference} has no HTTP address that the uri {uri} could join")
+
+
 def _address(
     uri: str, reason: str, format: Literal["binary", "json"] | None, security: Security
 ) -> Destination:
@@ -813,17 +817,6 @@ def _address(
     except UserError as error:
         raise _NotReady(reason, str(error)) from None
     return Destination("uri", uri, format, security=security)
-
-
-def _first(function: str) -> str:
-    """The one revision of a function that no document describes."""
-    return f"{function}-00001"
-
-
-def _targets(policy: Policy) -> frozenset[str]:
-    """The revisions it sends calls to."""
-    routed = {each.revision for route in policy.routes for each in route.split}
-    return frozenset(routed | {each.revision for route in policy.routes for each in route.mirrors})
 
 
 def _process_plan(

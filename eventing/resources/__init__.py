@@ -35,10 +35,11 @@ from eventing.resources.traffic_policy import TrafficPolicy
 from eventing.resources.traffic_target import TrafficTarget
 from eventing.resources.trigger import Trigger
 from eventing.resources.virtual_service import VirtualService
-from eventing.resources.workload import Workload
+from eventing.resources.workload import WORKLOADS, Workload
 
 __all__ = [
     "KINDS",
+    "WORKLOADS",
     "AttributesFilter",
     "Broker",
     "BrokerConfig",

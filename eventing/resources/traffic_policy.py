@@ -27,9 +27,7 @@ from eventing.resources.model import Fault, Model
 from eventing.resources.nearest import suggestion
 from eventing.resources.place import Path
 from eventing.resources.resource import Reference, Resource
-
-WORKLOADS = ("Function", "Service", "InferenceService")
-"""The kinds that have revisions."""
+from eventing.resources.workload import WORKLOADS
 
 
 class RevisionChoice(Model):

@@ -18,6 +18,9 @@ from eventing.resources.rollout import RolloutPlan
 from eventing.resources.scaling import ANNOTATION_PREFIX, Scaling
 from eventing.resources.traffic_target import TrafficTarget
 
+WORKLOADS = ("Function", "Service", "InferenceService")
+"""The kinds, in the order in which the first of a name counts."""
+
 HANDLER = "functions/handler"
 PATH = "functions/path"
 SCALE_TO_ZERO = "functions/scale-to-zero"

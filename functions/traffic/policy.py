@@ -144,3 +144,9 @@ class Policy:
     destination: DestinationPolicy = field(default_factory=DestinationPolicy)
     revisions: Mapping[str, DestinationPolicy] = field(default_factory=dict)
     """Over `destination`, by revision."""
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The revisions that its routes and mirrors name."""
+        routed = {each.revision for route in self.routes for each in route.split}
+        return frozenset(routed.union(m.revision for route in self.routes for m in route.mirrors))

@@ -179,8 +179,18 @@ def _red(count: int) -> str:
 def _function(status: Item) -> list[Row]:
     if "starting" not in status:
         return []  # it does not run here
-    rows: list[Row] = [
-        _runs(status),
+    return [
+        *_at_work(status),
+        ("Cold starts", _cold_starts(status)),
+        ("Restarts", (str(status["restarts"]), _red(status["restarts"]))),
+        ("Killed", (str(status["kills"]), _red(status["kills"]))),
+    ]
+
+
+def _at_work(status: Item) -> list[Row]:
+    runs = ("Image", status["image"]) if "image" in status else ("Handler", status["handler"])
+    return [
+        runs,
         (
             "Workers",
             f"{status['ready']} ready, {status['starting']} starting, "
@@ -188,15 +198,7 @@ def _function(status: Item) -> list[Row]:
         ),
         ("Calls", f"{status['inFlight']} in flight, {status['waiting']} waiting"),
         ("Answered", str(status["answered"])),
-        ("Cold starts", _cold_starts(status)),
-        ("Restarts", (str(status["restarts"]), "red" if status["restarts"] else "")),
-        ("Killed", (str(status["kills"]), "red" if status["kills"] else "")),
     ]
-    return rows
-
-
-def _runs(status: Item) -> Row:
-    return ("Image", status["image"]) if "image" in status else ("Handler", status["handler"])
 
 
 def _revision(status: Item) -> list[Row]:
@@ -208,16 +210,7 @@ def _revision(status: Item) -> list[Row]:
     if status["tags"]:
         rows.append(("Tags", ", ".join(status["tags"])))
     if "answered" in status:
-        rows += [
-            _runs(status),
-            (
-                "Workers",
-                f"{status['ready']} ready, {status['starting']} starting, "
-                f"{status['draining']} draining",
-            ),
-            ("Calls", f"{status['inFlight']} in flight, {status['waiting']} waiting"),
-            ("Answered", str(status["answered"])),
-        ]
+        rows += _at_work(status)
     if "trafficFigures" in status:
         rows += rows_of_one(status["trafficFigures"])
     return rows

@@ -64,33 +64,36 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds:.0f} s"
 
 
-class Span(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+    """An option in seconds; `read` makes them of a text, or raises ValueError."""
+
+    def read(self, text: str) -> float:
+        raise NotImplementedError
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        try:
+            return self.read(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Span(Seconds):
     """An option that is a duration, in seconds."""
 
     name = "duration"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        try:
-            return parse_span(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def read(self, text: str) -> float:
+        return parse_span(text)
 
 
-class Moment(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+class Moment(Seconds):
     """An option that is a time, in Unix seconds."""
 
     name = "time"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        try:
-            return parse_moment(str(value), time.time())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def read(self, text: str) -> float:
+        return parse_moment(text, time.time())

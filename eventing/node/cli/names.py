@@ -14,8 +14,6 @@ DEFAULT_NAMESPACE = "default"
 DEFAULT_BROKER = "default/default"
 ALL = "all"
 NODES = "nodes"
-WORKLOADS = ("Function", "Service", "InferenceService")
-"""Kinds of functions."""
 SOURCES = "sources"
 SINKS = "sinks"
 

@@ -4,9 +4,7 @@ import re
 import time
 from datetime import UTC, datetime
 
-import click
-
-from eventing.node.cli.moments import parse_span
+from eventing.node.cli.moments import Seconds, parse_span
 
 _MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
 
@@ -32,17 +30,10 @@ def parse_bound(text: str, now: float) -> float:
     )
 
 
-class Bound(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+class Bound(Seconds):
     """An option that bounds a bill, in Unix seconds."""
 
     name = "date"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        try:
-            return parse_bound(str(value), time.time())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def read(self, text: str) -> float:
+        return parse_bound(text, time.time())
