@@ -27,7 +27,7 @@ from eventing.node.membership import Membership
 from eventing.node.node_record import NodeRecord
 from eventing.node.node_usage import NodeUsage
 from eventing.node.projects import Projects
-from eventing.node.revision_names import misnamed
+from eventing.node.revision_names import misnamed, running_revisions
 from eventing.node.revision_store import RevisionStore
 from eventing.node.revisions import Revisions, settled
 from eventing.node.rollouts import Rollouts
@@ -474,12 +474,15 @@ class Node:
         ]
 
     def _with_revisions(self, resources: Iterable[Resource]) -> list[Resource]:
-        """These, and what else the revisions that are kept would need of the projects."""
+        """These, and as documents of their own the older revisions that run beside them: what
+        these need of the projects has to be there, what others needed may be gone."""
         found = list(resources)
         workloads = _workloads(found)
-        for key, kept in self.shared.before(workloads).items():
-            for revision in kept.known:
-                found.append(workloads[key].with_template(dict(revision.template)))
+        settled, _ = self._settled(found)
+        for key, names in running_revisions(found, settled).items():
+            for revision in settled[key].known:
+                if revision.name in names and revision.name != settled[key].latest:
+                    found.append(workloads[key].with_template(dict(revision.template)))
         return found
 
     def _find_launcher(self, key: Key, plan: RevisionPlan) -> Launcher:

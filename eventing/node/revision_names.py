@@ -45,6 +45,25 @@ def revision_names(
     return names
 
 
+def running_revisions(
+    resources: Iterable[Resource], revisions: Mapping[Key, Revisions]
+) -> dict[Key, frozenset[str]]:
+    """Of each function that a document describes, those that calls or a tag may reach, by its own
+    traffic and by policies."""
+    resources = tuple(resources)
+    names = revision_names(resources, revisions)
+    in_effect = policies(resources, names).policies
+    running: dict[Key, frozenset[str]] = {}
+    for workload in resources:
+        if isinstance(workload, Workload) and workload.uri is None:
+            key = f"{workload.namespace}/{workload.name}"
+            if key in names:
+                policy = in_effect.get(key)
+                targets = policy.targets if policy is not None else frozenset()
+                running[key] = split(workload.traffic, revisions[key]).running | targets
+    return running
+
+
 def misnamed(
     resources: Iterable[Resource], revisions: Mapping[Key, Revisions]
 ) -> list[tuple[Resource, Path, str]]:

@@ -179,6 +179,30 @@ def test_a_version_without_the_handler_that_yaml_names_does_not_replace_one_with
     assert answer(node, tmp_path / "out", "1") == "old"
 
 
+FUNCTION = """
+    apiVersion: functions/v1
+    kind: Function
+    metadata: {name: named}
+    spec: {handler: "app:slow"}
+"""
+
+
+def test_a_handler_that_only_an_older_revision_had_may_go(
+    node: NodeProcess, project: Path, tmp_path: Path
+) -> None:
+    before = reloads(node)
+    write_project(project, {"function.yaml": FUNCTION})
+    wait_for(lambda: reloads(node) > before, "the function is there")
+    wait_for(lambda: node.resource("Revision", "named-00001")["ready"], "its revision is ready")
+    edit(node, project / "function.yaml", "app:slow", "app:tell")
+    wait_for(
+        lambda: node.resource("Revision", "named-00001")["reason"] == "NoTraffic",
+        "the second revision has taken over",
+    )
+    edit(node, project / "app.py", "def slow(", "def slower(")
+    assert reload_error(node) == ""
+
+
 def test_a_new_file_brings_a_new_function(node: NodeProcess, project: Path, tmp_path: Path) -> None:
     before = reloads(node)
     write_project(
