@@ -8,22 +8,9 @@ from typing import Any
 import pytest
 from ingress_load import IngressLoad
 from node_process import NodeProcess, wait_for, write_project
+from released_app import APP
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
-APP = """
-    import os
-    from eventing import CloudEvent, Context, function
-
-    journal = os.open(os.environ["JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    @function
-    async def work(event: CloudEvent, context: Context):
-        version = os.environ["VERSION"]
-        os.write(journal, f"{version} {context.attributes['id']}\\n".encode())
-        if version.startswith("broken"):
-            raise RuntimeError("this version is broken")
-    """
 
 WORK = """
 apiVersion: functions/v1

@@ -6,34 +6,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_server import Engine
 from ingress_load import IngressLoad
-from kafka_properties import QUICK_GROUPS
-from kafka_server import KafkaServer
-from kafka_service import StartKafka
 from node_process import NodeProcess, wait_for, write_project
-from redis_server import RedisServer
 from redis_service import StartRedis
+from released_app import APP
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-APP = """
-    import os
-    from eventing import CloudEvent, Context, function
-
-    journal = os.open(os.environ["JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    @function
-    async def work(event: CloudEvent, context: Context):
-        version = os.environ["VERSION"]
-        os.write(journal, f"{version} {context.attributes['id']}\\n".encode())
-        if version.startswith("broken"):
-            raise RuntimeError("this version is broken")
-    """
 
 WORK = """
 apiVersion: functions/v1
@@ -57,25 +40,6 @@ spec:
 
 STEP = re.compile(r"rollout of default/work .*: rolling, (\d+) % of the calls$", re.MULTILINE)
 """What the node that steps says; the others add where they have it from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A server of this test's own, and its address for `--broker`."""
-
-    server: KafkaServer | RedisServer
-    url: str
-
-
-@pytest.fixture(params=["kafka", "redis"])
-def engine(
-    request: pytest.FixtureRequest, start_kafka: StartKafka, start_redis: StartRedis
-) -> Engine:
-    if request.param == "redis":
-        server = start_redis()
-        return Engine(server, server.url)
-    kafka = start_kafka(properties=QUICK_GROUPS)
-    return Engine(kafka, f"kafka://{kafka.bootstrap_servers}?partitions=6")
 
 
 class Released:

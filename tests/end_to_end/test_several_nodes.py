@@ -7,17 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from chain import WANTS, Journal, write_chain
+from engine_server import Engine
 from ingress_load import IngressLoad
 from kafka_properties import QUICK_GROUPS, Access
-from kafka_server import KafkaServer
 from kafka_service import StartKafka
 from node_process import NodeProcess, wait_for
-from redis_server import RedisServer
 from redis_service import StartRedis
 from service_rule import unavailable
 
@@ -25,25 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TOPIC = "knative-broker-default-default"
 STREAM = "eventing:{default/default}:events"
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A server of this test's own, and its address for `--broker`."""
-
-    server: KafkaServer | RedisServer
-    url: str
-
-
-@pytest.fixture(params=["kafka", "redis"])
-def engine(
-    request: pytest.FixtureRequest, start_kafka: StartKafka, start_redis: StartRedis
-) -> Engine:
-    if request.param == "redis":
-        server = start_redis()
-        return Engine(server, server.url)
-    kafka = start_kafka(properties=QUICK_GROUPS)
-    return Engine(kafka, f"kafka://{kafka.bootstrap_servers}?partitions=6")
 
 
 class Nodes:

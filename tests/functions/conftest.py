@@ -1,6 +1,9 @@
-"""Real projects with real workers, for the tests of the process launcher."""
+"""Real projects with real workers, for the tests of the process launcher. Puts what the tests here
+share within reach of their imports.
+"""
 
 import asyncio
+import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -13,6 +16,8 @@ from functions.base import Call, Response
 from functions.output_lines import LogLine
 from functions.process import Project
 from functions.worker import Revision, Worker
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 PATIENCE = 20.0
 """Seconds a condition is waited for: far above what it takes, so that only a fault reaches it."""

@@ -7,13 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 import uvloop
+from waiting import PATIENCE, open_sockets, until
 
 from functions.http.address import Address
 from functions.http.client import HttpClient
@@ -26,10 +25,6 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
     return request.param
-
-
-PATIENCE = 20.0
-"""Seconds until a condition that does not come true fails the test."""
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -125,20 +120,6 @@ def begin(
     request = Request(Address.parse(url), headers, body, timeout)
     client.send(request, answered.set_result)
     return answered
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def open_sockets() -> int:
-    count = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            count += str(descriptor.readlink()).startswith("socket:")
-    return count
 
 
 async def use_once(client: HttpClient, subscriber: Subscriber, timeout: float = 30.0) -> None:

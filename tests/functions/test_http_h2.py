@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import h2.config
@@ -24,6 +23,7 @@ import trustme
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import PATIENCE, open_sockets, until
 
 from functions.http import http2_connection
 from functions.http.address import Address
@@ -34,8 +34,6 @@ from functions.http.http2_frames import FrameCutter, GoAway
 from functions.http.security import Security
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
-PATIENCE = 20.0
-"""Seconds until a condition that does not come true fails the test."""
 LIMITS = Limits(headers=4096, body=100_000)
 MAX_STREAMS = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
 MAX_FRAME = h2.settings.SettingCodes.MAX_FRAME_SIZE
@@ -300,20 +298,6 @@ def begin(
 
 async def ask(client: HttpClient, server: Server, body: bytes = b"", **options: Any) -> Answer:
     return await begin(client, server, body, **options).wait()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.002)
-
-
-def open_sockets() -> int:
-    count = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            count += str(descriptor.readlink()).startswith("socket:")
-    return count
 
 
 async def forever(peer: Peer) -> None:

@@ -9,13 +9,13 @@ import tracemalloc
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import PATIENCE, open_sockets, until
 
 from functions.http.address import Address
 from functions.http.client import HttpClient
@@ -25,8 +25,6 @@ from functions.http.exchange import KEPT, Answer, Limits, Request
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Handler = Callable[["Peer"], Awaitable[None]]
 
-PATIENCE = 20.0
-"""Seconds until a condition that does not come true fails the test."""
 OK = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 LIMITS = Limits(headers=4096, body=100_000)
 
@@ -167,20 +165,6 @@ def begin(client: HttpClient, raw: Raw, body: bytes = b"", timeout: float = 30.0
 
 async def ask(client: HttpClient, raw: Raw, body: bytes = b"", timeout: float = 30.0) -> Answer:
     return await begin(client, raw, body, timeout).wait()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.002)
-
-
-def open_sockets() -> int:
-    count = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            count += str(descriptor.readlink()).startswith("socket:")
-    return count
 
 
 async def answer_to(response: bytes, limits: Limits = LIMITS) -> Answer:

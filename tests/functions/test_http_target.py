@@ -1,6 +1,5 @@
 """An HTTP subscriber: how an event reaches it, and what each of its answers means."""
 
-import asyncio
 import socket
 import threading
 import time
@@ -14,6 +13,7 @@ import uvicorn
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE, until
 
 from eventing.event import Event
 from eventing.http_encoding import (
@@ -54,10 +54,6 @@ REPLY = Event(
     b"hello",
 )
 NOW = 1_500_000_000.0
-
-
-PATIENCE = 20.0
-"""Seconds until a condition that does not come true fails the test."""
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -130,12 +126,6 @@ def subscriber(server: Subscriber) -> Subscriber:
     server.answer = (202, [], b"")
     server.requests.clear()
     return server
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 def respond(

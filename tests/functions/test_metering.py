@@ -5,12 +5,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
-from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from still_clock import Clock
 
 from eventing.errors import StorageError
 from eventing.event import Event
@@ -23,42 +23,6 @@ from functions.usage import DEFAULT_MEMORY, GB, NOTHING, HourOf, Usage, hour_of
 from functions.worker import Revision, StartMode, Worker, WorkerListener
 
 HALF = GB // 2
-
-
-class Clock:
-    """Time that stands still until a test advances it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._alarms: list[tuple[float, int, Alarm]] = []
-        self._serial = count()
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> "Alarm":
-        alarm = Alarm(callback)
-        self._alarms.append((when, next(self._serial), alarm))
-        return alarm
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while due := [each for each in self._alarms if each[0] <= end]:
-            first = min(due, key=lambda each: each[:2])
-            self._alarms.remove(first)
-            self.now = max(self.now, first[0])
-            if not first[2].cancelled:
-                first[2].callback()
-        self.now = end
-
-
-class Alarm:
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 class Scripted:

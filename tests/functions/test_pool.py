@@ -1,12 +1,12 @@
 """The pool's rules, on scripted workers and a clock the tests turn: no process, no waiting."""
 
 import asyncio
-import heapq
-from itertools import count, pairwise
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from still_clock import Clock
 
 from eventing.event import Event
 from functions.autoscaler import ScaleConfig
@@ -21,41 +21,6 @@ def two_cpus():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("functions.pool.available_cpus", lambda: 2)
         yield
-
-
-class Clock:
-    """Time that stands still until a test advances it."""
-
-    def __init__(self):
-        self.now = 1000.0
-        self._alarms = []
-        self._serial = count()
-
-    def time(self):
-        return self.now
-
-    def call_at(self, when, callback):
-        alarm = Alarm(callback)
-        heapq.heappush(self._alarms, (when, next(self._serial), alarm))
-        return alarm
-
-    def advance(self, seconds):
-        end = self.now + seconds
-        while self._alarms and self._alarms[0][0] <= end:
-            when, _, alarm = heapq.heappop(self._alarms)
-            self.now = max(self.now, when)
-            if not alarm.cancelled:
-                alarm.callback()
-        self.now = end
-
-
-class Alarm:
-    def __init__(self, callback):
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self):
-        self.cancelled = True
 
 
 class Worker:
