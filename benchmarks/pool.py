@@ -5,7 +5,7 @@ python -m benchmarks.pool
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -104,38 +104,51 @@ async def alone(sync: bool, outstanding: int) -> float:
     return best / (CALLS // outstanding * outstanding) / 1000
 
 
-async def through_a_worker(project: Project, handler: str, outstanding: int) -> tuple[float, int]:
-    """CPU microseconds a call of this process, frames and event loop included, and the depth of
-    the worker's queue at the end."""
-    [found] = [each for each in project.functions if each.name == handler]
-    revision = Revision(handler, "bench", found.handler, sync=found.sync, concurrency=100)
-    pool = Pool(revision, project.launcher, ScaleConfig(max=1))
+async def best_round(
+    pool: Pool,
+    call: Call,
+    outstanding: int,
+    calls: int,
+    rounds: int,
+    cpu: Callable[[], float],
+) -> float:
+    """The least that `cpu` rises in a round of so many calls, so many of them outstanding."""
     finished = asyncio.Event()
     begun = ended = 0
 
     def begin() -> None:
         nonlocal begun
         begun += 1
-        pool.submit(CALL, done)
+        pool.submit(call, done)
 
     def done(response: Response) -> None:
         nonlocal ended
         assert response.status < 300, response
         ended += 1
-        if begun < CALLS:
+        if begun < calls:
             begin()
-        elif ended == CALLS:
+        elif ended == calls:
             finished.set()
 
     best = float("inf")
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         begun = ended = 0
         finished.clear()
-        before = time.process_time_ns()
+        before = cpu()
         for _ in range(outstanding):
             begin()
         await finished.wait()
-        best = min(best, time.process_time_ns() - before)
+        best = min(best, cpu() - before)
+    return best
+
+
+async def through_a_worker(project: Project, handler: str, outstanding: int) -> tuple[float, int]:
+    """CPU microseconds a call of this process, frames and event loop included, and the depth of
+    the worker's queue at the end."""
+    [found] = [each for each in project.functions if each.name == handler]
+    revision = Revision(handler, "bench", found.handler, sync=found.sync, concurrency=100)
+    pool = Pool(revision, project.launcher, ScaleConfig(max=1))
+    best = await best_round(pool, CALL, outstanding, CALLS, ROUNDS, time.process_time_ns)
     depth = pool.stats().depth
     await pool.close(5)
     return best / CALLS / 1000, depth

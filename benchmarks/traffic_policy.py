@@ -3,7 +3,6 @@
 python -m benchmarks.traffic_policy
 """
 
-import asyncio
 import os
 import time
 from collections import deque
@@ -14,7 +13,7 @@ from tempfile import TemporaryDirectory
 import uvloop
 
 from benchmarks.load import cpu_seconds
-from benchmarks.pool import APP, CALL, ignore
+from benchmarks.pool import APP, CALL, best_round, ignore
 from benchmarks.table import Table
 from eventing.event import Event
 from functions.autoscaler import ScaleConfig
@@ -106,32 +105,7 @@ async def process_call(project: Project, outstanding: int) -> float:
     [found] = [each for each in project.functions if each.name == "sync"]
     revision = Revision("sync", "bench", found.handler)
     pool = Pool(revision, project.launcher, ScaleConfig(min=1, max=1))
-    finished = asyncio.Event()
-    begun = ended = 0
-
-    def begin() -> None:
-        nonlocal begun
-        begun += 1
-        pool.submit(CALL, done)
-
-    def done(response: Response) -> None:
-        nonlocal ended
-        assert response.status < 300, response
-        ended += 1
-        if begun < CALLS:
-            begin()
-        elif ended == CALLS:
-            finished.set()
-
-    best = float("inf")
-    for _ in range(ROUNDS):
-        begun = ended = 0
-        finished.clear()
-        before = cpu_of_all()
-        for _ in range(outstanding):
-            begin()
-        await finished.wait()
-        best = min(best, cpu_of_all() - before)
+    best = await best_round(pool, CALL, outstanding, CALLS, ROUNDS, cpu_of_all)
     await pool.close(5)
     return best / CALLS * 1e6
 
