@@ -17,9 +17,10 @@ class Cursor:
     Every event up to `high` has been handed out, refused by the filter, or settled. `gaps` are
     the positions up to `high` that are not settled and have no row in `deliveries`: its size is
     bounded by what the receivers hold (and, in ordered mode, by what is parked in memory), at 8
-    bytes each in storage. `rows` counts the rows in `deliveries`. `written` is the `high` storage
-    knows; it may lag behind where nothing was settled, since reading and refusing the same events
-    again is harmless.
+    bytes each in storage. `rows` counts the rows in `deliveries`. `settling` counts what the
+    transaction under way settles: it is over once that is durable, and its replies are in the log.
+    `written` is the `high` storage knows; it may lag behind where nothing was settled, since
+    reading and refusing the same events again is harmless.
     """
 
     id: int
@@ -27,6 +28,7 @@ class Cursor:
     high: int
     gaps: set[int] = field(default_factory=set)
     rows: int = 0
+    settling: int = 0
     written: int = 0
     handle: "EmbeddedSubscription | None" = None
 
@@ -41,7 +43,7 @@ class Cursor:
 
     def lag(self, head: int) -> int:
         """Events up to `head` not yet settled; those its filter will refuse count until read."""
-        return head - self.now_high() + len(self.gaps) + self.rows
+        return head - self.now_high() + len(self.gaps) + self.rows + self.settling
 
 
 def pack(positions: Iterable[int]) -> bytes:

@@ -41,7 +41,7 @@ def _read(storage: Storage, now: float) -> Found:
         "SELECT id, name, high, gaps FROM subscriptions"
     ):
         head = max(head, high)
-        cursors[name] = Cursor(id, name, high, unpack(gaps), rows.pop(id, 0), high)
+        cursors[name] = Cursor(id, name, high, unpack(gaps), rows.pop(id, 0), written=high)
     used, reusable = storage.used_bytes()
     return Found(storage, head, cursors, list(rows), Space(used, reusable, storage.free_disk()))
 

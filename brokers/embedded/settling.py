@@ -96,8 +96,12 @@ class Settle(Request):
         for position in self._from_rows:
             transaction.remove(cursor, position)
         cursor.rows += self._to_rows - len(self._from_rows)
+        cursor.settling += self._over()
         if self._taken:
             transaction.touch(cursor)
+
+    def _over(self) -> int:
+        return len(self._taken) - self._to_rows
 
     def _schedule(self, transaction: Transaction, outcome: Retry) -> None:
         delivery = outcome.delivery
@@ -112,11 +116,13 @@ class Settle(Request):
     def undo(self) -> None:
         self._sub.cursor.gaps.update(self._from_gaps)
         self._sub.cursor.rows -= self._to_rows - len(self._from_rows)
+        self._sub.cursor.settling -= self._over()
         for outcome in self._taken:
             self._sub.in_flight[outcome.delivery.position] = outcome.delivery
 
     def committed(self, transaction: Transaction) -> None:
         sub = self._sub
+        sub.cursor.settling -= self._over()
         for position in self._from_rows:
             sub.retries.settled(position)
         for due, position in self._scheduled:

@@ -142,8 +142,10 @@ class Reader:
     # Answers.
 
     def _took_last(self, answer: Any) -> None:
-        if isinstance(answer, bytes):
+        if isinstance(answer, bytes) and answer != self._last:
+            # What came since the last look, while nothing watched, the next wait is not woken by.
             self._last = answer
+            self._mark_behind()
         self._answered(answer)
 
     def _took_new(
@@ -247,13 +249,16 @@ class Reader:
         )
         self._watch.send(8, request, self._woken, BLOCK + ANSWER_WITHIN)
 
+    def _mark_behind(self) -> None:
+        for subscription in self._subscriptions.values():
+            subscription.behind = True
+
     def _woken(self, answer: Any) -> None:
         self._watched = False
         if answer:
             # An error as well: what would have woken it may have come.
             self._arrivals += 1
-            for subscription in self._subscriptions.values():
-                subscription.behind = True
+            self._mark_behind()
         if isinstance(answer, ConnectionError):
             return  # a new connection begins anew
         if isinstance(answer, BaseException):

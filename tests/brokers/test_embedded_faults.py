@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from broker_contract import ALL, awaited, event, ids, publish, receive, settle_a
 
 from brokers.base import Done, Limits
 from brokers.embedded import EmbeddedBroker
+from brokers.embedded.commit import Request
+from brokers.embedded.transaction import Transaction
 from eventing.errors import BrokerFull, EventTooLarge, InvalidEvent, StorageError
 from eventing.event import Event
 
@@ -105,6 +108,36 @@ async def test_settles_on_a_full_disk_are_held_until_space_returns(disk: Path) -
     assert ids(await receive(a, 20)) == [f"r{n}" for n in range(20)]
     await broker.close()
     assert_sound(path)
+
+
+@awaited
+async def test_what_is_being_settled_counts_as_lag_until_it_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = await opened(tmp_path / "broker.db")
+    a = await broker.subscribe("a")
+    await publish(broker, 1)
+    (got,) = await receive(a, 1)
+    may_commit = threading.Event()
+    commit = broker._commits._commit
+
+    def slow(group: list[Request], transaction: Transaction) -> None:
+        assert may_commit.wait(20)
+        commit(group, transaction)
+
+    monkeypatch.setattr(broker._commits, "_commit", slow)
+    settled = a.settle([Done(got, (event("r"),))])
+    async with asyncio.timeout(20):
+        while (await broker.stats()).subscriptions["a"].in_flight:
+            await asyncio.sleep(0)
+    # A moment without any lag would say that all is done, with the reply still to come.
+    assert (await broker.stats()).subscriptions["a"].lag == 1
+    may_commit.set()
+    await settled
+    assert (await broker.stats()).subscriptions["a"].lag == 1
+    await settle_all(a, await receive(a, 1))
+    assert (await broker.stats()).subscriptions["a"].lag == 0
+    await broker.close()
 
 
 @awaited

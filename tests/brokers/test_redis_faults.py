@@ -24,6 +24,7 @@ from broker_contract import (
     receives_nothing,
     settle_all,
 )
+from redis.asyncio.connection import AbstractConnection
 from redis_harness import RedisHarness, documented_rights, join_the_others
 from redis_proxy import wire
 from redis_server import RedisServer
@@ -31,6 +32,7 @@ from redis_service import StartRedis
 
 from brokers.base import Delivery, Done, Limits, Retry, Subscription
 from brokers.redis.broker import RedisBroker
+from brokers.redis.connecting import Connector
 from brokers.redis.settings import parse_redis_url
 from eventing.errors import BrokerFull, EventTooLarge, StorageError
 
@@ -263,6 +265,45 @@ async def test_reads_whose_answers_are_lost_are_read_again(redis_url: str) -> No
         line.mute = False
         assert sorted(ids(await receive(a, 2))) == ["retried", "x"]
         assert await receives_nothing(a)
+        await broker.close()
+
+
+class LateConnector:
+    """Connects when it may."""
+
+    def __init__(self, connector: Connector) -> None:
+        self.where = connector.where
+        self.asked = asyncio.Event()
+        self.may = asyncio.Event()
+        self._connector = connector
+
+    async def connect(self) -> AbstractConnection:
+        self.asked.set()
+        await self.may.wait()
+        return await self._connector.connect()
+
+
+@awaited
+async def test_what_comes_while_only_one_of_two_connections_is_back_is_handed_out(
+    redis_url: str,
+) -> None:
+    port = int(redis_url.rpartition(":")[2].partition("/")[0])
+    async with wire(port) as line:
+        broker = await opened(RedisHarness(f"redis://127.0.0.1:{line.port}"))
+        a = await broker.subscribe("a")
+        await publish(broker, 1)
+        await settle_all(a, await receive(a, 1))
+        link, watch = (LateConnector(each._connector) for each in (broker._link, broker._watch))
+        broker._link._connector = link  # type: ignore[assignment]
+        broker._watch._connector = watch  # type: ignore[assignment]
+        await line.cut()
+        await link.asked.wait()
+        await watch.asked.wait()
+        link.may.set()
+        await until(lambda: broker._link.connected and not a.behind)
+        await publish(broker, 2)
+        watch.may.set()
+        assert ids(await receive(a, 1)) == ["2"]
         await broker.close()
 
 
