@@ -24,6 +24,8 @@ GROUP_BYTES = 8 << 20
 AGAIN_AFTER = 0.1
 AGAIN_AFTER_AT_MOST = 1.0
 STALE_AFTER = 0.05
+TIDY_EVERY = 5.0
+"""Seconds between two looks after the producers while nothing is asked for."""
 COMMIT_MARGIN = 10.0
 """Seconds beyond its time that closing waits for a transaction that is under way."""
 
@@ -125,7 +127,12 @@ class GroupCommit:
             if not self._queue:
                 self._idle.set()
                 self._asked.clear()
-                await self._asked.wait()
+                try:
+                    async with asyncio.timeout(TIDY_EVERY):
+                        await self._asked.wait()
+                except TimeoutError:
+                    await self._transactions.tidy()
+                    continue
             await self._store(self._next_group())
 
     def _next_group(self) -> list[Request]:

@@ -4,6 +4,7 @@ One at a time. Records are produced on the event loop; what blocks, in a thread.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class Transactions:
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str, transactional_id: str) -> None:
-        self.heard = ClientErrors()
+        self.heard = ClientErrors(self._tell)
         self._settings = settings
         self._client_id = client_id
         self._id = transactional_id
@@ -96,6 +97,7 @@ class Transactions:
         self._reports: Reports | None = None
         self._opened_at = 0.0
         self._broken = False
+        self._lost = False
         self._producing: asyncio.Future[None] | None = None
         self._thread = ClientThread("kafka commit")
 
@@ -125,6 +127,7 @@ class Transactions:
             await asyncio.shield(self._drop(holder))
             raise
         self.heard.clear()
+        self._lost = False
         self._opened_at = asyncio.get_running_loop().time()
         self._producer = holder[0]
         self._reports = Reports(self._producer, self._broke)
@@ -163,15 +166,28 @@ class Transactions:
         await self._commit()
         return places
 
+    async def tidy(self) -> None:
+        """Have another producer in the place of one that lost a connection: that would be of no
+        use, and its threads are busy with brokers that are no more. Not while a transaction is
+        under way."""
+        if self._producer is not None and (self._broken or self._lost_connection()):
+            await self._discard()
+            with contextlib.suppress(StorageError):
+                await self.open()
+
     def _lost_connection(self) -> bool:
-        """Then what it knows of the groups' coordinators may be wrong for good: see
-        client_thread.py."""
+        """Then it may take for a group's coordinator what librdkafka has given up since: a Kafka
+        broker that was missing once in what the cluster tells of itself. It would wait for that
+        one without end."""
         try:
             self._producer.poll(0)
         except KafkaException:
             return True
         young = asyncio.get_running_loop().time() - self._opened_at < YOUNG_SECONDS
-        return self.heard.recent is not None and not young
+        return self._lost and not young
+
+    def _tell(self, error: KafkaError) -> None:
+        self._lost = True
 
     def _broke(self, error: KafkaError) -> None:
         self._broken = True

@@ -43,6 +43,11 @@ class TransactionsInTurn:
         self._turn = (self._turn + 1) % len(self._all)
         return places
 
+    async def tidy(self) -> None:
+        """See Transactions."""
+        for each in self._all:
+            await each.tidy()
+
     async def close(self) -> None:
         """Not while a transaction is under way."""
         for each in self._all:

@@ -61,6 +61,13 @@ def awaited(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
+async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for it. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def event(id: int | str, type: str = "order", data: bytes | None = b"{}", **more: str) -> Event:
     attributes = {"specversion": "1.0", "id": str(id), "source": "/test", "type": type, **more}
     return Event(attributes, data)

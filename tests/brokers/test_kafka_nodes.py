@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from broker_contract import ALL, REFUSED, TypeRouter, awaited, event, ids, receive
+from broker_contract import ALL, REFUSED, TypeRouter, awaited, event, ids, receive, until
 from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka_harness import KafkaHarness, crash
 from kafka_properties import QUICK_GROUPS
@@ -50,12 +50,6 @@ async def node(
         yield broker
     finally:
         await broker.close()
-
-
-async def until(condition: object, seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.02)
 
 
 def partitions(broker: KafkaBroker, name: str = "a") -> set[int]:

@@ -3,13 +3,18 @@
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from broker_contract import awaited
+from broker_contract import TypeRouter, awaited, event, opened, publish, receive, until
+from kafka_harness import KafkaHarness
+from kafka_properties import QUICK_GROUPS
+from kafka_service import StartKafka
 
+from brokers.base import Done
+from brokers.kafka import commit
 from brokers.kafka.client_thread import ClientThread, Hung
 from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.topic_reader import Stretch, TopicReader
@@ -138,3 +143,50 @@ async def test_producers_in_turn_store_in_order_and_fence_their_former_owners(ka
         await second.commit([it.record(b"5")], [])
         assert await it.values() == [b"%d" % n for n in range(6)]
         await asyncio.gather(first.close(), second.close())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_rest", [False, True])
+@awaited
+async def test_after_kafka_was_away_no_call_of_its_client_hangs(
+    start_kafka: StartKafka, monkeypatch: pytest.MonkeyPatch, at_rest: bool
+) -> None:
+    hung: list[str] = []
+    run = ClientThread.run
+
+    async def told(self: ClientThread, within: float, function: Callable[[], Any]) -> Any:
+        try:
+            return await run(self, within, function)
+        except Hung:
+            hung.append(str(function))
+            raise
+
+    monkeypatch.setattr(ClientThread, "run", told)
+    monkeypatch.setattr(commit, "TIDY_EVERY", 0.1 if at_rest else 3600.0)
+    server = await asyncio.to_thread(start_kafka, properties=QUICK_GROUPS)
+    broker = await opened(KafkaHarness(server.bootstrap_servers), TypeRouter(a={"order"}))
+    a = await broker.subscribe("a")
+
+    async def chains(*names: str) -> None:
+        for name in names:
+            await publish(broker, name)
+            (got,) = await receive(a, 1)
+            await a.settle([Done(got, (event(f"reply-to-{name}", "reply"),))])
+
+    # Each of the producers that take turns knows the group's coordinator now.
+    await chains("1", "2", "3", "4")
+    producers = [None, *(each._producer for each in broker._transactions._all)]
+
+    def renewed() -> bool:
+        return all(each._producer not in producers for each in broker._transactions._all)
+
+    await asyncio.to_thread(server.stop)
+    await until(lambda: broker.fault)
+    await asyncio.to_thread(server.start)
+    await until(lambda: not broker.fault)
+    if at_rest:
+        await until(renewed)
+    await chains("5", "6", "7", "8")
+    assert hung == []
+    assert renewed()
+    await broker.close()

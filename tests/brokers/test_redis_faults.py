@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 import redis
@@ -23,6 +22,7 @@ from broker_contract import (
     receive,
     receives_nothing,
     settle_all,
+    until,
 )
 from redis.asyncio.connection import AbstractConnection
 from redis_harness import RedisHarness, documented_rights, join_the_others
@@ -35,12 +35,6 @@ from brokers.redis.broker import RedisBroker
 from brokers.redis.connecting import Connector
 from brokers.redis.settings import parse_redis_url
 from eventing.errors import BrokerFull, EventTooLarge, StorageError
-
-
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def with_one_in_flight(server: RedisServer) -> tuple[RedisBroker, Subscription, Delivery]:
