@@ -14,7 +14,7 @@ from broker_contract import ALL, REFUSED, TypeRouter, awaited, event, ids, recei
 from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka_harness import KafkaHarness, crash
 from kafka_properties import QUICK_GROUPS
-from kafka_service import own_kafka
+from kafka_service import StartKafka, own_kafka
 
 from brokers.base import At, Dead, Delivery, Done, Retry, Subscription
 from brokers.kafka import replaying
@@ -147,13 +147,17 @@ async def test_what_a_vanished_node_had_is_handed_out_on_another(harness: KafkaH
 
 
 @awaited
-async def test_a_node_that_leaves_gives_its_work_up_at_once(harness: KafkaHarness) -> None:
+async def test_a_node_that_leaves_gives_its_work_up_at_once(start_kafka: StartKafka) -> None:
+    # One that vanished would be missed after the 40 s only.
+    session = {"group.consumer.session.timeout.ms": "40000"}
+    server = await asyncio.to_thread(start_kafka, properties={**QUICK_GROUPS, **session})
+    harness = KafkaHarness(server.bootstrap_servers, partitions=PARTITIONS)
     async with node(harness, "one") as one:
         a = await one.subscribe("a")
         async with node(harness, "two") as two:
             await two.subscribe("a")
             await shared(one, two)
-        await until(lambda: len(partitions(one)) == PARTITIONS, 1.4)
+        await until(lambda: len(partitions(one)) == PARTITIONS, 20)
         await publish_many(one, 20)
         assert len(await receive(a, 20)) == 20
 
