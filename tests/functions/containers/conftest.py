@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -54,8 +54,18 @@ class Recorder:
         self.exit = reason
         self._house.touch()
 
-    def call(self, id: int, type: str, data: bytes | None = None, **attributes: str) -> None:
-        self.worker.call(id, Call(event(type, data, **attributes), 1, "a-trigger"))
+    def call(
+        self,
+        id: int,
+        type: str,
+        data: bytes | None = None,
+        *,
+        path: str = "",
+        format: Literal["json"] | None = None,
+        **attributes: str,
+    ) -> None:
+        asked = event(type, data, **attributes)
+        self.worker.call(id, Call(asked, 1, "a-trigger", path=path, format=format))
 
     async def answer(self, id: int = 1) -> Response:
         await self._house.until(lambda: id in self.results or self.exit is not None)

@@ -84,10 +84,20 @@ func ready(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// eventType finds the type of an event in binary or structured mode.
+func eventType(r *http.Request, body []byte) string {
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/cloudevents+json") {
+		return r.Header.Get("Ce-Type")
+	}
+	var event struct{ Type string }
+	json.Unmarshal(body, &event)
+	return event.Type
+}
+
 func handle(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	count := handled.Add(1)
-	what, argument, _ := strings.Cut(r.Header.Get("Ce-Type"), ".")
+	what, argument, _ := strings.Cut(eventType(r, body), ".")
 	switch what {
 	case "echo":
 		reply(w, r, count, string(body))

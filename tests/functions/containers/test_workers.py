@@ -1,5 +1,6 @@
 """A container serves calls as a worker does: found, started, probed, called, drained."""
 
+import json
 import time
 
 import pytest
@@ -26,6 +27,21 @@ def test_a_call_reaches_the_container_and_its_reply_comes_back(run_containers):
         assert environment["K_SERVICE"] == environment["K_CONFIGURATION"] == "thumbnail"
         assert environment["K_REVISION"] == "thumbnail-00001"
         assert began < function.results[1].started < time.monotonic_ns()
+
+    run_containers(body)
+
+
+def test_a_call_goes_in_the_format_and_to_the_path_that_its_trigger_asks_for(run_containers):
+    async def body(house):
+        function = house.launch(house.spec(path="/events"))
+        data, of_type = b'{"a": 1}', {"datacontenttype": "application/json"}
+        function.call(1, "echo", data, path="/at?once", format="json", **of_type)
+        told = await function.told()
+        assert told["path"] == "/at"
+        assert told["headers"]["content-type"].startswith("application/cloudevents+json")
+        assert not [name for name in told["headers"] if name.startswith("ce-")]
+        whole = json.loads(told["body"])
+        assert whole["type"] == "echo" and whole["data"] == {"a": 1}
 
     run_containers(body)
 
