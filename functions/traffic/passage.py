@@ -153,7 +153,9 @@ class Passage:
             limit = own - self._spent
         if limit != inf and limit != own:
             limit = limit if limit > SHORTEST else SHORTEST
-            call = Call._make((*call[:3], limit, *call[4:]))
+            # `_replace` and `_make` take twice as long.
+            event, attempt, trigger, _, ttl, path, format = call
+            call = Call(event, attempt, trigger, limit, ttl, path, format)
         # Kept before it is handed over: the answer may come at once.
         passing = self._passing = Passing(destination, self._answered, now)
         destination.send(call, passing)

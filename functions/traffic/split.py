@@ -59,6 +59,8 @@ class Split(Generic[T]):
         self._in = [share.value for share in kept]
         # The last bound is left out: a sum of floats may fall short of 1, a draw may not.
         self._bounds = [each / total for each in accumulate(share.weight for share in kept)][:-1]
+        # By name, so that of equal scores, as the tiniest weights have, the same one is the first.
+        kept.sort(key=lambda share: share.revision)
         self._scored = [(_salt(share.revision), share.weight, share.value) for share in kept]
         self.pick_for.cache_clear()
 

@@ -75,6 +75,11 @@ def test_the_order_of_the_shares_does_not_count(given, key, random):
     assert split(**dict(shuffled)).pick_for(key) == split(**given).pick_for(key)
 
 
+def test_nor_where_the_weights_are_too_small_to_tell_scores_apart():
+    least = 5e-324
+    assert chosen(split(a=least, b=least)) == chosen(split(b=least, a=least))
+
+
 @given(weights, st.text(), st.floats(0.01, 100))
 def test_a_revision_whose_weight_grows_keeps_its_keys(given, key, more):
     before = split(**given).pick_for(key)
