@@ -172,8 +172,8 @@ class Transactions:
         under way."""
         if self._producer is not None and (self._broken or self._lost_connection()):
             await self._discard()
-            with contextlib.suppress(StorageError):
-                await self.open()
+        with contextlib.suppress(StorageError):
+            await self.open()
 
     def _lost_connection(self) -> bool:
         """Then it may take for a group's coordinator what librdkafka has given up since: a Kafka

@@ -22,6 +22,8 @@ from eventing.errors import StorageError
 
 ANSWER_WITHIN: Final = 5.0
 """Seconds after which a server that does not answer counts as away."""
+LET_IN_WITHIN: Final = 15.0
+"""Seconds after which a server that does not let this node in counts as away."""
 LEAST_BYTES_A_SECOND: Final = 1 << 20
 """Of a request: a large one has longer."""
 WATCH_EVERY: Final = 1.0
@@ -159,6 +161,10 @@ class Link:
     # The connection.
 
     async def _connect(self) -> AbstractConnection:
+        async with asyncio.timeout(LET_IN_WITHIN):
+            return await self._let_in()
+
+    async def _let_in(self) -> AbstractConnection:
         connection = await self._connector.connect()
         try:
             # Changes nothing, and is refused where writes are: by a replica, or in another slot.
@@ -183,7 +189,10 @@ class Link:
             finally:
                 await connection.disconnect(nowait=True)
             self._lose(error)
-            connection = await self._connect_again()
+            again = await self._connect_again()
+            if again is None:
+                return
+            connection = again
             self.connected = True
             self._up()
 
@@ -255,12 +264,19 @@ class Link:
     def _lost(self, error: BaseException) -> StorageError:
         return storage_error(error, "events can't be stored now", self._connector.where)
 
-    async def _connect_again(self) -> AbstractConnection:
+    async def _connect_again(self) -> AbstractConnection | None:
+        """None where the link is being closed: not its cancellation alone ends it, as the client
+        may forget one (asyncio.wait_for, Python 3.11)."""
         pause = FIRST_PAUSE
-        while True:
+        while not self._closing:
             try:
-                return await self._connect()
+                connection = await self._connect()
             except (RedisError, OSError, TimeoutError, StorageError) as error:
                 self._down(self._lost(error))
-            await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+                continue
+            if not self._closing:
+                return connection
+            await connection.disconnect(nowait=True)
+        return None

@@ -35,7 +35,8 @@ async def inventory(node: Node) -> list[Item]:
     for item in items:
         key = f"{item['namespace']}/{item['name']}"
         match item["kind"]:
-            case "Broker" if key in stats:
+            # One that is being closed is in the wiring no more.
+            case "Broker" if key in stats and key in node.runtime.wiring.brokers:
                 figures = stats[key]
                 item["status"] = {
                     "url": f"{node.ingress_url}/{key}",

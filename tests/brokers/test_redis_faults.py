@@ -301,6 +301,30 @@ async def test_what_comes_while_only_one_of_two_connections_is_back_is_handed_ou
         await broker.close()
 
 
+class ForgetfulConnector(LateConnector):
+    """As redis-py in Python 3.11: a cancellation at the wrong moment is lost."""
+
+    async def connect(self) -> AbstractConnection:
+        try:
+            return await super().connect()
+        except asyncio.CancelledError:
+            self.may.set()
+            return await super().connect()
+
+
+@awaited
+async def test_a_broker_that_is_closed_while_it_connects_again_is_closed(redis_url: str) -> None:
+    port = int(redis_url.rpartition(":")[2].partition("/")[0])
+    async with wire(port) as line:
+        broker = await opened(RedisHarness(f"redis://127.0.0.1:{line.port}"))
+        forgetful = ForgetfulConnector(broker._link._connector)
+        broker._link._connector = forgetful  # type: ignore[assignment]
+        await line.cut()
+        await forgetful.asked.wait()
+        async with asyncio.timeout(20):
+            await broker.close()
+
+
 @awaited
 async def test_a_server_that_hangs_is_given_up_and_outcomes_are_held(
     start_redis: StartRedis,

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from brokers.base import BrokerStats
 from brokers.embedded import EmbeddedBroker
 from eventing.errors import StorageError
 from eventing.event import Event
 from eventing.node import node as node_module
 from eventing.node import runtime as runtime_module
 from eventing.node.config import NodeConfig
+from eventing.node.inventory import inventory
 from eventing.node.node import Node
 from eventing.resources import Identity
 from functions.base import Call, Response
@@ -25,6 +27,17 @@ metadata: {name: NAME}
 spec:
   broker: default
   subscriber: {uri: "http://127.0.0.1:1/"}
+"""
+BROKER = """\
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: shop}
+spec: {config: {kind: ConfigMap, apiVersion: v1, name: limits}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: limits}
+data: {max.backlog: "1000"}
 """
 MISSING = TRIGGER.replace(
     'uri: "http://127.0.0.1:1/"',
@@ -82,6 +95,31 @@ def test_a_change_that_waits_for_storage_does_not_hold_up_the_shutdown(
             await node.stop()
             await asyncio.wait([change])
         assert isinstance(change.exception(), StorageError)
+
+    asyncio.run(main())
+
+
+def test_a_broker_that_closes_while_resources_are_listed_is_listed_as_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.yaml").write_text("")
+    stats = EmbeddedBroker.stats
+
+    async def main() -> None:
+        node = Node(NodeConfig((tmp_path / "w.yaml",), tmp_path / "data", grace=1.0))
+        await node.start(ports=False)
+        await node.apply(BROKER, "shop.yaml")
+
+        async def slow(broker: EmbeddedBroker) -> BrokerStats:
+            found = await stats(broker)
+            if broker.name == "default/shop":
+                await node.delete(Identity("ConfigMap", "default", "limits"))
+            return found
+
+        monkeypatch.setattr(EmbeddedBroker, "stats", slow)
+        (shop,) = [item for item in await inventory(node) if item["name"] == "shop"]
+        assert shop["reason"] == "ConfigMapNotFound" and not shop["status"]
+        await node.stop()
 
     asyncio.run(main())
 
