@@ -133,7 +133,10 @@ class KafkaBroker:
         self.follower = Follower(settings, self.client_id)
         self._publisher = Publisher(self.topic, limit, self._producer, self.commits, self.stored)
         self._reachability = Reachability(
-            self.topics, (self._producer.heard, *self._transactions.heard), self._producer.give_up
+            self.topics,
+            (self._producer.heard, *self._transactions.heard),
+            self._producer.give_up,
+            self._transactions.outlived_kafka,
         )
         self._backlog = Backlog(self.name, self._limits)
         self._run(self._reachability.watch(), "reachability")

@@ -20,13 +20,19 @@ class Reachability:
     closed is no fault: only a request that fails is."""
 
     def __init__(
-        self, topics: Topics, heard: Sequence[ClientErrors], lost: Callable[[], None]
+        self,
+        topics: Topics,
+        heard: Sequence[ClientErrors],
+        lost: Callable[[], None],
+        back: Callable[[], None],
     ) -> None:
-        """`lost` is called when it turns out that Kafka can't be reached."""
+        """`lost` is called when it turns out that Kafka can't be reached, `back` when it can be
+        again."""
         self.fault: Fault | None = None
         self._topics = topics
         self._heard = heard
         self._lost = lost
+        self._back = back
 
     async def watch(self) -> None:
         """Look for as long as it is not cancelled."""
@@ -48,4 +54,5 @@ class Reachability:
             each.clear()
         if self.fault:
             _log.info("Kafka is there again")
+            self._back()
         self.fault = None

@@ -89,7 +89,7 @@ class Transactions:
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str, transactional_id: str) -> None:
-        self.heard = ClientErrors(self._tell)
+        self.heard = ClientErrors()
         self._settings = settings
         self._client_id = client_id
         self._id = transactional_id
@@ -97,7 +97,7 @@ class Transactions:
         self._reports: Reports | None = None
         self._opened_at = 0.0
         self._broken = False
-        self._lost = False
+        self._outlived = False
         self._producing: asyncio.Future[None] | None = None
         self._thread = ClientThread("kafka commit")
 
@@ -127,7 +127,7 @@ class Transactions:
             await asyncio.shield(self._drop(holder))
             raise
         self.heard.clear()
-        self._lost = False
+        self._outlived = False
         self._opened_at = asyncio.get_running_loop().time()
         self._producer = holder[0]
         self._reports = Reports(self._producer, self._broke)
@@ -166,28 +166,31 @@ class Transactions:
         await self._commit()
         return places
 
+    def outlived_kafka(self) -> None:
+        """Kafka as a whole was away since. The producer may take for a group's coordinator what
+        librdkafka has given up meanwhile (a Kafka broker that was missing once in what the cluster
+        tells of itself), and wait for that without end: it is not used again."""
+        self._outlived = True
+
     async def tidy(self) -> None:
-        """Have another producer in the place of one that lost a connection: that would be of no
-        use, and its threads are busy with brokers that are no more. Not while a transaction is
-        under way."""
-        if self._producer is not None and (self._broken or self._lost_connection()):
+        """Have another producer in the place of such a one, whose threads are busy with brokers
+        that are no more. Not while a transaction is under way."""
+        if self._outlived:
             await self._discard()
-        with contextlib.suppress(StorageError):
-            await self.open()
+            with contextlib.suppress(StorageError):
+                await self.open()
 
     def _lost_connection(self) -> bool:
-        """Then it may take for a group's coordinator what librdkafka has given up since: a Kafka
-        broker that was missing once in what the cluster tells of itself. It would wait for that
-        one without end."""
+        """Then what it knows of the groups' coordinators may be wrong for good: see
+        client_thread.py."""
+        if self._outlived:
+            return True
         try:
             self._producer.poll(0)
         except KafkaException:
             return True
         young = asyncio.get_running_loop().time() - self._opened_at < YOUNG_SECONDS
-        return self._lost and not young
-
-    def _tell(self, error: KafkaError) -> None:
-        self._lost = True
+        return self.heard.recent is not None and not young
 
     def _broke(self, error: KafkaError) -> None:
         self._broken = True

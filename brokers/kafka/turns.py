@@ -43,6 +43,11 @@ class TransactionsInTurn:
         self._turn = (self._turn + 1) % len(self._all)
         return places
 
+    def outlived_kafka(self) -> None:
+        """See Transactions."""
+        for each in self._all:
+            each.outlived_kafka()
+
     async def tidy(self) -> None:
         """See Transactions."""
         for each in self._all:
