@@ -274,6 +274,18 @@ def test_a_client_certificate_is_shown_to_a_server_that_wants_one(
     assert answer_of(run, address).status == 200
 
 
+def refuse(context: ssl.SSLContext, accepted: socket.socket) -> None:
+    """A handshake, and an end that leaves nothing unread, or the reason would get lost too."""
+    begun = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+    with suppress(ssl.SSLError):
+        begun.do_handshake()
+    with socket.socket(fileno=begun.detach()) as bare:
+        bare.settimeout(PATIENCE)
+        bare.shutdown(socket.SHUT_WR)
+        while bare.recv(4096):
+            pass
+
+
 @contextmanager
 def demanding(certificate: trustme.LeafCert, wanted: trustme.CA, version: Any) -> Iterator[int]:
     """The port of a server that says why it ends the handshake, as asyncio's do not."""
@@ -289,7 +301,7 @@ def demanding(certificate: trustme.LeafCert, wanted: trustme.CA, version: Any) -
                 while True:
                     accepted, _ = listener.accept()
                     with suppress(OSError), accepted:
-                        context.wrap_socket(accepted, server_side=True).close()
+                        refuse(context, accepted)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
