@@ -31,7 +31,14 @@ class AdminRequests:
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self.heard = ClientErrors()
-        self.admin: Any = AdminClient(client_options(settings, client_id, self.heard))
+        options = {
+            **client_options(settings, client_id, self.heard),
+            # A request that waits for one Kafka broker has librdkafka 2.16 connect to it, without
+            # a pause, as often as the connection is refused: a core and a half for as long as the
+            # broker is away. Connections to all brokers are made anew with pauses.
+            "enable.sparse.connections": False,
+        }
+        self.admin: Any = AdminClient(options)
         self._closed = False
 
     async def all(self, futures: Mapping[K, "Future[V]"]) -> dict[K, V | KafkaError]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     IsolationLevel,
     KafkaError,
     TopicCollection,
@@ -396,6 +397,10 @@ class Topics:
                     await self.partitions(name)  # Says so where it is the topic that is missing.
                     raise self._leaderless(name)
                 raise self._error(answer, f"the offsets of topic {name!r} can't be read")
+            if answer.offset == OFFSET_INVALID:
+                # What the client answers for a leader that did not.
+                silent = KafkaError(KafkaError._TIMED_OUT)
+                raise self._error(silent, f"the offsets of topic {name!r} can't be read")
             offsets[place.partition] = answer.offset
         return offsets
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 from kafka_properties import Access
 from kafka_records import clients, producer, transactional, write
-from kafka_service import StartKafka
+from kafka_service import StartKafka, StartKafkaCluster
 
 from brokers.kafka.settings import KafkaSettings
 from brokers.kafka.topics import Topic, Topics, Watermarks
@@ -205,6 +205,37 @@ async def test_closing_ends_a_request_that_is_out() -> None:
     await topics.close()
     with pytest.raises(StorageError):
         await asking
+
+
+def test_a_kafka_broker_that_is_away_takes_no_core_and_has_no_offsets_made_up(
+    start_kafka_cluster: StartKafkaCluster,
+) -> None:
+    cluster = start_kafka_cluster()
+
+    @awaited
+    async def test() -> None:
+        async with clients(cluster.bootstrap_servers) as at:
+            topic = await at.new_topic(3)
+            admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+            placed = admin.list_topics(topic, timeout=20).topics[topic].partitions
+            mine, other = (
+                next(each for each in placed if placed[each].leader == number) for number in (1, 2)
+            )
+            assert await at.topics.highs(topic, [mine, other]) == {mine: 0, other: 0}
+            cluster.nodes[0].pause()
+            with pytest.raises(StorageError) as raised:
+                await at.topics.highs(topic, [mine, other])
+            assert raised.value.reason == "EngineUnreachable"
+            # Two of three are away: nobody can choose another leader.
+            cluster.nodes[1].kill()
+            used = time.process_time()
+            with pytest.raises(StorageError):
+                await at.topics.highs(topic, [other])
+            # CPU of this process, not time: one that connects without a pause, as often as it is
+            # refused, takes most of a core for the ten seconds that it waits.
+            assert time.process_time() - used < 3
+
+    test()
 
 
 def test_who_is_not_let_in_or_may_not_do_it_is_told_so(start_kafka: StartKafka) -> None:
