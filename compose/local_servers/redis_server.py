@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 import redis
-from server_process import HOST, ServerProcess, ServerUnavailable, free_port
+from server_process import HOST, ServerFailed, ServerProcess, ServerUnavailable, free_port
 
 _START_SECONDS = 30.0
 _LEAST_VERSION = 7
@@ -46,6 +46,7 @@ class RedisServer:
         options: Mapping[str, str] | None = None,
     ) -> None:
         path = _installed(program)
+        self._repair = _beside(path, program.replace("server", "check-aof")) if appendfsync else ""
         self.port = free_port()
         self.password = password
         self._cluster = cluster
@@ -60,6 +61,8 @@ class RedisServer:
             "save": '""',
             "appendonly": "no" if appendfsync is None else "yes",
             "appendfsync": appendfsync or "no",
+            # See _mend.
+            "aof-load-truncated": "no",
             # A replica is served at once instead of after 5 s in which others might join it.
             "repl-diskless-sync-delay": "0",
         }
@@ -102,6 +105,7 @@ class RedisServer:
     def start(self) -> None:
         """Returns once it serves: its data is loaded, its cluster or its link to the primary is
         up. Raises ServerFailed with the end of what it printed."""
+        self._mend()
         self._process.launch()
         self._process.wait_until(self._serves, _START_SECONDS)
 
@@ -147,6 +151,19 @@ class RedisServer:
     ) -> None:
         self.close()
 
+    def _mend(self) -> None:
+        """Cut off the write in whose middle it was killed. Redis 7 leaves the beginning of a
+        transaction in its file, and at the start after the next one counts what follows to it
+        (docs/redis.md)."""
+        manifest = self._folder / "appendonlydir" / "appendonly.aof.manifest"
+        if not manifest.exists():
+            return
+        ran = subprocess.run(
+            [self._repair, "--fix", str(manifest)], input="y\n", capture_output=True, text=True
+        )
+        if ran.returncode != 0:
+            raise ServerFailed(f"{self._repair} can't mend {manifest}: {ran.stdout[-4000:]}")
+
     def _write(self, name: str, text: str) -> Path:
         file = self._folder / name
         file.touch(mode=0o600)
@@ -175,6 +192,13 @@ def _has_all_slots(client: redis.Redis) -> bool:
     if told["cluster_slots_assigned"] == "0":
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16_383)
     return bool(told["cluster_state"] == "ok")
+
+
+def _beside(server: str, program: str) -> str:
+    found = shutil.which(program) or shutil.which(program, path=Path(server).parent)
+    if found is None:
+        raise ServerUnavailable(f"{program} is not installed: it comes with {server}")
+    return found
 
 
 def _installed(program: str) -> str:

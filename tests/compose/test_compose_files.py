@@ -2,6 +2,7 @@
 settings start real servers.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import yaml
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from kafka_jars import VERSION
 from kafka_server import KafkaServer
-from redis_service import StartRedis
+from redis_service import StartRedis, break_off_a_transaction
 from service_rule import needed, unavailable
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,17 @@ COMPOSE = ROOT / "compose"
 FILES = ["kafka.yaml", "redis.yaml"]
 NODES = {"node", "second-node"}
 SERVICE_KEYS = {
-    *("image", "build", "command", "environment", "hostname", "init", "profiles", "tmpfs"),
+    *(
+        "image",
+        "build",
+        "entrypoint",
+        "command",
+        "environment",
+        "hostname",
+        "init",
+        "profiles",
+        "tmpfs",
+    ),
     *("ports", "volumes", "depends_on", "healthcheck", "restart", "stop_grace_period"),
     *("read_only", "cap_drop", "security_opt"),
 }
@@ -181,3 +192,34 @@ def test_redis_starts_with_the_settings_of_its_file(start_redis: StartRedis) -> 
     server = start_redis(options={name: value or '""' for name, value in settings.items()})
     with redis.Redis.from_url(server.url, decode_responses=True) as client:
         assert {name: client.config_get(name)[name] for name in settings} == settings
+
+
+def test_redis_is_started_behind_what_was_written_whole(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis()
+    with redis.Redis.from_url(server.url) as client:
+        client.set("kept", "yes")
+    server.kill()
+    folder = server.output.parent
+    (file,) = folder.glob("appendonlydir/*.incr.aof")
+    whole = file.read_bytes()
+    break_off_a_transaction(folder)
+
+    # In the image's place: it says what it was asked for.
+    image = tmp_path / "docker-entrypoint.sh"
+    image.write_text('#!/bin/sh\necho "$@"\n')
+    image.chmod(0o755)
+    service = engine("redis.yaml")
+    command = [*service["entrypoint"], *service["command"]]
+    ran = subprocess.run(
+        [word.replace("$$", "$") for word in command],  # Compose takes $$ for $.
+        cwd=folder,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == " ".join(service["command"])
+    assert file.read_bytes() == whole

@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import redis
@@ -66,6 +67,15 @@ def own_redis(**options: Any) -> Iterator[RedisServer]:
         server = RedisServer(**options)
     with server:
         yield server
+
+
+def break_off_a_transaction(folder: Path) -> None:
+    """Leave in the append-only file of a Redis what a kill in the middle of a write may leave."""
+    (file,) = folder.glob("appendonlydir/*.incr.aof")
+    with file.open("ab") as appended:
+        appended.write(
+            b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$3\r\nyes\r\n*3\r\n$3"
+        )
 
 
 def _url(address: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 import redis
 from certificates import Authority
 from redis_server import RedisServer
-from redis_service import StartRedis
+from redis_service import StartRedis, break_off_a_transaction
 from server_process import ServerFailed
 
 
@@ -20,6 +20,21 @@ def test_what_it_answered_outlives_a_kill(start_redis: StartRedis) -> None:
     server.kill()
     server.start()
     assert client(server).get("kept") == "yes"
+
+
+def test_killed_in_the_middle_of_a_transaction_it_keeps_what_it_answered_later(
+    start_redis: StartRedis,
+) -> None:
+    server = start_redis()
+    client(server).set("before", "yes")
+    server.kill()
+    break_off_a_transaction(server.output.parent)
+    for key in ("once", "twice"):
+        server.start()
+        client(server).set(key, "yes")
+        server.kill()
+    server.start()
+    assert set(client(server).keys()) == {"before", "once", "twice"}
 
 
 @pytest.mark.parametrize("end", [RedisServer.kill, RedisServer.stop])
