@@ -31,11 +31,11 @@ from eventing.node.revision_names import misnamed, running_revisions
 from eventing.node.revision_store import RevisionStore
 from eventing.node.revisions import Revisions, settled
 from eventing.node.rollouts import Rollouts
-from eventing.node.runtime import Runtime
+from eventing.node.runtime import Relearned, Runtime
 from eventing.node.servers import HttpServer
 from eventing.node.shared_revisions import SharedRevisions
 from eventing.node.tokens import read_tokens
-from eventing.node.wiring import Condition, Key, RevisionPlan, embedded, resolve
+from eventing.node.wiring import Condition, Key, RevisionPlan, Wiring, embedded, resolve
 from eventing.resources import (
     WORKLOADS,
     Identity,
@@ -58,9 +58,8 @@ CHANGE_GRACE = 5.0
 MEND_EVERY = 2.0
 """Seconds between two tries at what storage did not let the node do when it started."""
 MEETING = 20.0
-"""Seconds that a start waits for an engine that is there to be reached, and tell of revisions."""
-MEETING_LATE = 4.0
-"""Seconds that mending waits for this, each time: brokers are not to be open long before."""
+"""Seconds that an engine that is there has to be reached, and tell of revisions, before the node
+goes on with those it knows."""
 
 
 class InvalidResources(UserError):
@@ -119,6 +118,7 @@ class Node:
         self._record = NodeRecord(self.runtime)
         self.membership = Membership(self._describe)
         self.shared = SharedRevisions(self.revisions, self.membership, self.rollouts.follow)
+        self.runtime.meet = self._meet_late
         self.runtime.sources.find_lease = self.membership.lease
         self.runtime.sources.find_members = self.membership.members
         self.ingress = Ingress(
@@ -402,38 +402,28 @@ class Node:
         if await self.membership.joined(MEETING, once=True):
             await self.shared.catch_up(workloads)
 
-    async def _meet_late(self) -> bool:
-        """Whether what the other nodes know is known only now."""
-        if not self.membership.shared or self.shared.reached:
+    async def _meet_late(self, resources: Iterable[Resource]) -> bool:
+        """Whether what the other nodes know of these is known only now."""
+        workloads = _workloads(resources)
+        if not workloads or not self.membership.shared or self.shared.reached:
             return False
-        if await self.membership.joined(MEETING_LATE):
-            await self.shared.catch_up(_workloads(self.resources().values()))
+        if await self.membership.joined(MEETING):
+            await self.shared.catch_up(workloads)
         return self.shared.reached
 
     async def _rewire(self, resources: Iterable[Resource], deleted: Key | None = None) -> None:
         resources = list(resources)
-        projects = self.projects
-        settled, _ = self._settled(resources)
-        self.shared.note(_workloads(resources))
-        for key, revisions in settled.items():
-            self.revisions.put(key, revisions)
-        self.revisions.save()
-        wiring = resolve(
-            resources,
-            projects.discovered,
-            projects.failures,
-            projects.missing,
-            self.engine,
-            self.revisions.revisions,
-        )
-        if self.config.isolated:
-            wiring = embedded(wiring)
         before = self.runtime.wiring.conditions
         refused: StorageError | None = None
-        try:
-            await self.runtime.rewire(wiring, deleted)
-        except StorageError as error:
-            refused = error  # the rest of it runs
+        while True:
+            wiring = self._resolved(resources)
+            try:
+                await self.runtime.rewire(wiring, deleted)
+            except Relearned:
+                continue  # once: what has been learned is not learned only now again
+            except StorageError as error:
+                refused = error  # the rest of it runs
+            break
         if self.started_at:
             await self._join()
         await self._let_go()
@@ -456,6 +446,24 @@ class Node:
             )
         if refused is not None:
             raise refused
+
+    def _resolved(self, resources: list[Resource]) -> Wiring:
+        """The wiring that these come to, with the revisions that are known."""
+        settled, _ = self._settled(resources)
+        self.shared.note(_workloads(resources))
+        for key, revisions in settled.items():
+            self.revisions.put(key, revisions)
+        self.revisions.save()
+        projects = self.projects
+        wiring = resolve(
+            resources,
+            projects.discovered,
+            projects.failures,
+            projects.missing,
+            self.engine,
+            self.revisions.revisions,
+        )
+        return embedded(wiring) if self.config.isolated else wiring
 
     def _settled(self, resources: Iterable[Resource]) -> tuple[dict[Key, Revisions], list[Problem]]:
         """The revisions of these workloads, and what is wrong with how they are named, by them or
@@ -613,14 +621,12 @@ class Node:
             self.revisions.save()
             if not self.runtime.needs_mending:
                 continue
-            late = await self._meet_late()
             async with self._changing:
                 try:
                     try:
-                        if late:
-                            await self._rewire(self.resources().values())
-                        else:
-                            await self.runtime.mend()
+                        await self.runtime.mend()
+                    except Relearned:
+                        await self._rewire(self.resources().values())
                     finally:
                         await self._join()
                     self._complaint = ""

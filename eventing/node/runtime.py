@@ -31,7 +31,7 @@ from eventing.node.wiring import (
     TriggerPlan,
     Wiring,
 )
-from eventing.resources import Identity
+from eventing.resources import Identity, Resource
 from eventing.sources.outlet import SourceRoute
 from functions.base import Service
 from functions.http.address import Address
@@ -62,6 +62,9 @@ OPENING = "Opening"
 """The reason of a broker that is not open yet."""
 
 
+Meet = Callable[[Iterable[Resource]], Awaitable[bool]]
+
+
 @dataclass(slots=True)
 class RunningTrigger:
     plan: TriggerPlan
@@ -77,6 +80,11 @@ class _Ends:
     target: Service
     sink: Service | None = None
     sink_destination: str = ""
+
+
+class Relearned(Exception):
+    """Another wiring is to be run by now: what other nodes know was learned only once a broker that
+    they share was open. It is, and nothing reaches it yet."""
 
 
 class UnopenedBroker:
@@ -108,6 +116,9 @@ class Runtime:
     ) -> None:
         self.name = ""
         """Of the node, among those of its engine; to be set before the first `rewire`."""
+        self.meet: Meet = _nobody
+        """Asked once a broker that other nodes share is open, before anything reaches it: whether
+        what they know of these resources was learned only now."""
         self.brokers: dict[Key, Broker] = {}
         self.functions = RunningFunctions(
             find_launcher, let_go, on_ready, metering, scale_to_zero_grace=scale_to_zero_grace
@@ -139,7 +150,8 @@ class Runtime:
     async def rewire(self, wiring: Wiring, deleted: Key | None = None) -> None:
         """Run this wiring from now on. What is in flight ends where it began. Of other triggers
         than the one `deleted` that are not in it, what waits for them is kept a while. Raises
-        StorageError where something of it could not be done; the rest runs, and `mend` does it."""
+        StorageError where something of it could not be done; the rest runs, and `mend` does it.
+        Raises Relearned: to be called again, with another."""
         self._wanted, self._halfway = wiring, True
         self.sinks.node = self.sources.node = self.name
         await self._leave_engines(wiring)
@@ -185,7 +197,8 @@ class Runtime:
 
     async def mend(self) -> None:
         """Do what storage did not allow so far and that alone, and what is to be done a while
-        after a change. Raises StorageError where some of it is still to be done."""
+        after a change. Raises StorageError where some of it is still to be done, and Relearned:
+        `rewire` is to do it."""
         if self._halfway:
             await self.rewire(self._wanted)
             return
@@ -315,6 +328,7 @@ class Runtime:
     # Brokers
 
     async def _open_brokers(self, plans: Iterable[BrokerPlan]) -> None:
+        plans = list(plans)
         # Where one fails as none may, or this is cancelled, no other is left to itself.
         async with asyncio.TaskGroup() as group:
             for plan in plans:
@@ -322,6 +336,10 @@ class Runtime:
         # They are listed in the order of the wiring, whichever was open first.
         order = dict.fromkeys([*self._wanted.brokers, *self.brokers])
         self.brokers = {key: self.brokers[key] for key in order if key in self.brokers}
+        shared = [each.key for each in plans if not isinstance(each.engine, Embedded)]
+        opened = self.brokers.keys() & shared
+        if opened and await self.meet(self._wanted.resources.values()):
+            raise Relearned
 
     async def _open_broker(self, plan: BrokerPlan) -> None:
         key = plan.key
@@ -574,3 +592,7 @@ class Runtime:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+async def _nobody(resources: Iterable[Resource]) -> bool:
+    return False

@@ -33,7 +33,8 @@ def assert_nothing_was_lost(demo: Demo, engine: str) -> None:
     assert re.search(r"the last one ended \d+\.\d s after the kill", demo.output)
     stored = {folder.name for folder in demo.folder("thumbnails").iterdir()}
     assert stored == PICTURES | {"fails-twice.webp"}
-    kept = {path.name for path in demo.folder("quarantine").iterdir()}
+    # Who is killed in the middle of writing leaves a file behind that has a dot before its name.
+    kept = {path.name for path in demo.folder("quarantine").glob("[!.]*")}
     assert kept == {"broken.jpg", "broken.jpg.json"}
 
 

@@ -15,6 +15,7 @@ from brokers.kafka.settings import KafkaSettings
 from brokers.local_cluster import LocalCluster
 from eventing.errors import StorageError
 from eventing.event import Event
+from eventing.node import membership as membership_module
 from eventing.node import node as node_module
 from eventing.node import runtime as runtime_module
 from eventing.node.config import NodeConfig
@@ -50,6 +51,15 @@ spec:
   subscriber: SUBSCRIBER
 ---
 """
+FUNCTION = """\
+apiVersion: functions/v1
+kind: Function
+metadata: {name: f}
+spec:
+  handler: app:f
+  env: [{name: VERSION, value: "NUMBER"}]
+---
+"""
 NOWHERE = '{uri: "http://127.0.0.1:1/"}'
 
 
@@ -61,6 +71,10 @@ def broker(name: str, servers: str, partitions: int = 1) -> str:
 def trigger(name: str, of: str, subscriber: str = NOWHERE) -> str:
     text = TRIGGER.replace("NAME", name).replace("BROKER", of)
     return text.replace("SUBSCRIBER", subscriber)
+
+
+def function(version: str) -> str:
+    return FUNCTION.replace("NUMBER", version)
 
 
 def to_broker(name: str) -> str:
@@ -377,6 +391,60 @@ def test_while_an_engine_is_away_it_alone_is_tried_again(
         run(main())
     assert logged(caplog, "can't be reached") == 1
     assert logged(caplog, "broker default/b is open now") == 1
+
+
+def test_one_that_is_open_takes_nothing_before_what_other_nodes_know_is_learned(
+    tmp_path: Path, engines: Engines, make: Callable[[], Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership_module, "ANNOUNCE_EVERY", 0.01)
+    wiring = broker("b", "one:9092") + trigger("t", "b")
+    others = LocalCluster("others")
+
+    class Reached(LocalCluster):
+        """Others are behind it. Its engine is away, or slow, until it is `met`."""
+
+        away, met = False, asyncio.Event()
+
+        async def start(self) -> None:
+            if self.away:
+                raise StorageError("the engine is away", "EngineUnreachable")
+            await self.met.wait()
+
+        documents, store = others.documents, others.store  # type: ignore[assignment]
+
+    async def main() -> None:
+        Reached.met.set()
+        for version in ("1", "2"):
+            (tmp_path / "w.yaml").write_text(wiring + function(version))
+            first = make()
+            first.membership._make = lambda settings, node: Reached(node)
+            await first.start(ports=False)
+            await until(lambda: first.shared.told)  # noqa: B023
+            await first.stop()
+
+        Reached.met.clear()
+        Reached.away = True
+        engines.server("one:9092").failure = StorageError("the engine is away", "EngineUnreachable")
+        late = Node(NodeConfig((tmp_path / "w.yaml",), tmp_path / "empty", grace=1.0))
+        late.membership._make = lambda settings, node: Reached(node)
+        await late.start(ports=False)
+        Reached.away = False
+        engines.server("one:9092").failure = None
+        await until(lambda: engines.made[-1].open)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            assert isinstance(late.runtime.find_broker("default", "b"), UnopenedBroker)
+            assert late.readiness() == "broker default/b: it is being opened"
+            assert not late.runtime.triggers.keys() & {"default/t"}
+        Reached.met.set()
+        await until(lambda: not late.readiness())
+        assert late.runtime.triggers["default/t"].subscription is not None
+        known = late.revisions.revisions["default/f"]
+        assert [each.name for each in known.known] == ["f-00001", "f-00002"]
+        await late.stop()
+
+    run(main())
+    assert not any(each.open for each in engines.made)
 
 
 def test_the_reason_of_an_open_broker_is_what_its_engine_says(
