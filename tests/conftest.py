@@ -3,7 +3,7 @@ tests/services/kafka_service.py, redis_service.py and container_service.py.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from kafka_service import (  # noqa: E402
 )
 from redis_server import RedisServer  # noqa: E402
 from redis_service import StartRedis, engines, own_redis, shared_redis  # noqa: E402
-from server_process import ServerUnavailable  # noqa: E402
+from server_process import ServerUnavailable, running_servers  # noqa: E402
 
 _FIXTURES = {
     "kafka": {"kafka", "start_kafka", "start_kafka_cluster"},
@@ -39,6 +39,19 @@ _FIXTURES = {
     "containers": {"container_engine", "start_container_engine"},
 }
 """Which fixtures give a test one of these services."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what the servers printed that it was over."""
+    report = yield
+    if report.failed:
+        for server in running_servers():
+            state = "runs" if server.running else "has ended"
+            report.sections.append((f"{server.name}, which {state}, said last", server.tail()))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,12 @@ class SharedTables:
             done = _Done(name, stored)
             self._producer.send(TOPIC, name.encode(), _HEADERS, value, done, 0)
         if waiting:
-            await asyncio.wait(waiting)
+            try:
+                await asyncio.wait(waiting)
+            except asyncio.CancelledError:
+                for each in waiting:
+                    each.cancel()  # Nobody looks at how it went any more.
+                raise
         errors = [error for each in waiting if (error := each.exception()) is not None]
         if errors:
             raise errors[0]

@@ -264,10 +264,14 @@ class Transactions:
                 break
         if self._reports is not None:
             self._reports.expect()
-        if left > 0:
-            await all_there
-        elif all_there.done():
-            all_there.exception()
+        try:
+            if left > 0:
+                await all_there
+            elif all_there.done():
+                all_there.exception()
+        finally:
+            # What breaks the producer later is told by the call that meets it.
+            self._producing = None
         return places, refused
 
     async def _first_cause(self, refused: Sequence[Refusal]) -> StorageError | EventTooLarge:

@@ -20,6 +20,14 @@ _PORTS = range(20_000, 32_000)
 _WATCHDOG = 'read -r _; kill -KILL "$1"; rm -rf "$2"'
 
 
+_running: "list[ServerProcess]" = []
+
+
+def running_servers() -> "list[ServerProcess]":
+    """Those of this process that were started and not ended."""
+    return [*_running]
+
+
 class ServerUnavailable(Exception):
     """The server's program is not on this machine; the message says what to install."""
 
@@ -89,6 +97,7 @@ class ServerProcess:
                 # Ctrl-C is for the process that started it, which then stops it in order.
                 start_new_session=True,
             )
+        _running.append(self)
         # PR_SET_PDEATHSIG would end the server with the thread that started it, not the process.
         self._watchdog = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(self._process.pid), str(self._folder)],
@@ -159,3 +168,4 @@ class ServerProcess:
         if self._process is not None:
             self._process.wait()
             self._process = None
+            _running.remove(self)
