@@ -1,6 +1,6 @@
 """A load on a node's ingress that knows what was accepted: an id counts only once 202 has come.
 
-Closed loop, one thread a connection; every connection ends at the first one the node cuts.
+Closed loop, one thread a connection; every thread ends at the first one the node cuts.
 """
 
 import socket
@@ -74,16 +74,24 @@ class IngressLoad:
         return self
 
     def _send(self, count: int) -> None:
-        try:
-            with _Connection(self._address) as connection:
-                for ids in self._take(count):
-                    head = self._single(ids[0]) if count == 1 else self._batch(ids)
-                    status = connection.exchange(head)
-                    with self._lock:
-                        self.statuses[status] += 1
-                        (self._accepted if status == 202 else self._refused).extend(ids)
-        except OSError:
-            pass  # the node is gone; what it did not answer counts for nothing
+        requests = self._take(count)
+        while True:
+            try:
+                with _Connection(self._address) as connection:
+                    for ids in requests:
+                        head = self._single(ids[0]) if count == 1 else self._batch(ids)
+                        status = connection.exchange(head)
+                        with self._lock:
+                            self.statuses[status] += 1
+                            (self._accepted if status == 202 else self._refused).extend(ids)
+                return
+            except TimeoutError:
+                # A node may have to wait for its engine for longer; what it did not answer by now
+                # counts for nothing, and the next is sent anew.
+                if self._stopping:
+                    return
+            except OSError:
+                return  # the node is gone; what it did not answer counts for nothing
 
     def _take(self, count: int) -> Iterator[list[str]]:
         while not self._stopping:
