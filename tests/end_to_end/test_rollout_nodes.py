@@ -16,7 +16,7 @@ from node_process import NodeProcess, wait_for, write_project
 from redis_service import StartRedis
 from released_app import APP
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(360)]
 
 WORK = """
 apiVersion: functions/v1
