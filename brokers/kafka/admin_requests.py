@@ -34,7 +34,7 @@ class AdminRequests:
         options = {
             **client_options(settings, client_id, self.heard),
             # A request that waits for one Kafka broker has librdkafka 2.16 connect to it, without
-            # a pause, as often as the connection is refused: a core and a half for as long as the
+            # a pause, as often as the connection is refused: most of a core for as long as the
             # broker is away. Connections to all brokers are made anew with pauses.
             "enable.sparse.connections": False,
         }

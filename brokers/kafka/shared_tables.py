@@ -55,16 +55,9 @@ class SharedTables:
             name = f"{table}/{key}"
             done = _Done(name, stored)
             self._producer.send(TOPIC, name.encode(), _HEADERS, value, done, 0)
-        if waiting:
-            try:
-                await asyncio.wait(waiting)
-            except asyncio.CancelledError:
-                for each in waiting:
-                    each.cancel()  # Nobody looks at how it went any more.
-                raise
-        errors = [error for each in waiting if (error := each.exception()) is not None]
-        if errors:
-            raise errors[0]
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            if error is not None:
+                raise error
 
     def _apply(self, message: Message) -> None:
         key, value = message.key(), message.value()

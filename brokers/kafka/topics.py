@@ -392,15 +392,14 @@ class Topics:
             await asyncio.sleep(_LOOK_AGAIN)
         offsets = {}
         for place, answer in answers.items():
+            if not isinstance(answer, KafkaError) and answer.offset == OFFSET_INVALID:
+                # What the client answers for a leader that did not.
+                answer = KafkaError(KafkaError._TIMED_OUT)
             if isinstance(answer, KafkaError):
                 if answer.code() == KafkaError._NOENT:
                     await self.partitions(name)  # Says so where it is the topic that is missing.
                     raise self._leaderless(name)
                 raise self._error(answer, f"the offsets of topic {name!r} can't be read")
-            if answer.offset == OFFSET_INVALID:
-                # What the client answers for a leader that did not.
-                silent = KafkaError(KafkaError._TIMED_OUT)
-                raise self._error(silent, f"the offsets of topic {name!r} can't be read")
             offsets[place.partition] = answer.offset
         return offsets
 

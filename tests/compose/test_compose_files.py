@@ -24,18 +24,8 @@ COMPOSE = ROOT / "compose"
 FILES = ["kafka.yaml", "redis.yaml"]
 NODES = {"node", "second-node"}
 SERVICE_KEYS = {
-    *(
-        "image",
-        "build",
-        "entrypoint",
-        "command",
-        "environment",
-        "hostname",
-        "init",
-        "profiles",
-        "tmpfs",
-    ),
-    *("ports", "volumes", "depends_on", "healthcheck", "restart", "stop_grace_period"),
+    *("image", "build", "entrypoint", "command", "environment", "hostname", "init", "profiles"),
+    *("tmpfs", "ports", "volumes", "depends_on", "healthcheck", "restart", "stop_grace_period"),
     *("read_only", "cap_drop", "security_opt"),
 }
 """Those of the Compose specification that are used here; another one is a slip of the pen."""

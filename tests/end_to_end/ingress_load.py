@@ -77,13 +77,7 @@ class IngressLoad:
         requests = self._take(count)
         while True:
             try:
-                with _Connection(self._address) as connection:
-                    for ids in requests:
-                        head = self._single(ids[0]) if count == 1 else self._batch(ids)
-                        status = connection.exchange(head)
-                        with self._lock:
-                            self.statuses[status] += 1
-                            (self._accepted if status == 202 else self._refused).extend(ids)
+                self._send_on_one(requests, count)
                 return
             except TimeoutError:
                 # A node may have to wait for its engine for longer; what it did not answer by now
@@ -92,6 +86,16 @@ class IngressLoad:
                     return
             except OSError:
                 return  # the node is gone; what it did not answer counts for nothing
+
+    def _send_on_one(self, requests: Iterator[list[str]], count: int) -> None:
+        """Over one connection, to the last. Raises OSError where one is not answered."""
+        with _Connection(self._address) as connection:
+            for ids in requests:
+                head = self._single(ids[0]) if count == 1 else self._batch(ids)
+                status = connection.exchange(head)
+                with self._lock:
+                    self.statuses[status] += 1
+                    (self._accepted if status == 202 else self._refused).extend(ids)
 
     def _take(self, count: int) -> Iterator[list[str]]:
         while not self._stopping:
